@@ -1,0 +1,298 @@
+"""The command line: parse, call one function, print where the result lies."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Literal, Self
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from csasn import __version__
+from csasn.config import Configuration, Scheme, read_configuration
+from csasn.errors import CsasnError
+
+EXIT_REFUSED = 1
+EXIT_ITEMS_SET_ASIDE = 3
+
+Settings = Annotated[Configuration, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulate:
+    """Make a simulated multi-site cohort; never clinical evidence."""
+
+    out: Path
+    """Cohort folder to make."""
+    patients: int = 200
+    """Number of patients."""
+    sites: int = 3
+    """Number of sites, each with its own scanner."""
+    seed: int = 0
+    """The same seed gives the same bytes."""
+
+    def __call__(self) -> int:
+        """Write the cohort folder."""
+        from csasn.cohort.phantom.cohort import simulate
+
+        with Bars() as bars:
+            simulate(
+                self.out,
+                n_patients=self.patients,
+                n_sites=self.sites,
+                seed=self.seed,
+                progress=bars.part("rendering images"),
+            )
+        return wrote("SIMULATED cohort", self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """Turn a table, a folder-per-class tree or a known data set into a cohort folder."""
+
+    source: tyro.conf.Positional[Path]
+    """A CSV, TSV or parquet table, or a folder."""
+    out: Path
+    """Cohort folder to make; images stay where they are."""
+    layout: Literal["auto", "table", "folders", "busi"] = "auto"
+    """How the source is laid out."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Manifest column and the table's own name for it, in pairs: --columns patient_id PatientNumber label Histology."""
+    malignant_classes: tuple[str, ...] = ()
+    """Further malignant labels, beside PTC, FTC, MTC, ATC and malignant."""
+    non_malignant_classes: tuple[str, ...] = ()
+    """Further non-malignant labels, beside benign and normal."""
+
+    def __call__(self) -> int:
+        """Write the cohort folder; exit code 3 says that it is whole but items were set aside."""
+        from csasn.cohort.ingest import ingest
+
+        with Bars() as bars:
+            result = ingest(
+                self.source,
+                self.out,
+                layout=self.layout,
+                columns=self.columns,
+                malignant_classes=self.malignant_classes,
+                non_malignant_classes=self.non_malignant_classes,
+                progress=bars.part("reading images"),
+            )
+        print(f"{result.n_used} images used, {result.n_refused} set aside ({result.layout} layout).")
+        wrote("cohort", self.out)
+        if not result.n_refused:
+            return 0
+        codes = ", ".join(f"{count} {code}" for code, count in sorted(result.refusals.items()))
+        print(
+            f"Set aside: {codes}. {self.out / 'ledger.csv'} names each file and the reason. The cohort is whole "
+            "without them; mend the files and ingest into a new folder to have them in.",
+            file=sys.stderr,
+        )
+        return EXIT_ITEMS_SET_ASIDE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Deal patients into folds and partitions; makes the run folder."""
+
+    cohort: Path
+    """Cohort folder made by ingest or simulate."""
+    out: Path
+    """Run folder to make."""
+    config: Path | None = None
+    """TOML file of settings that differ from the defaults."""
+    scheme: Scheme | None = None
+    """Short for --split.scheme."""
+    settings: Settings = field(default_factory=Configuration)
+
+    def __call__(self) -> int:
+        """Make the run folder and split.csv."""
+        from csasn.cohort.split import split_run
+        from csasn.runs import create_run
+
+        settings = self.settings
+        if self.scheme is not None:
+            scheme = settings.split.model_copy(update={"scheme": self.scheme})
+            settings = settings.model_copy(update={"split": scheme})
+        return wrote("split", split_run(create_run(self.cohort, self.out, settings)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfRun:
+    """A stage of an existing run folder; its settings are those that the folder was made with."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+
+    def __call__(self) -> int:
+        """Do the stage that the command is named after."""
+        from csasn.runs import open_run
+
+        with Bars() as bars:
+            written = stage(type(self).__name__.lower())(open_run(self.run), bars)
+        return wrote(type(self).__name__.lower(), written)
+
+
+class Fit(OfRun):
+    """Train CSASN and its rivals on every fold; goes on after the last finished fold."""
+
+
+class Predict(OfRun):
+    """Read the tuning and test images of every fold with the models trained for it."""
+
+
+class Evaluate(OfRun):
+    """Turn predictions into metrics with intervals, per patient, nodule and image."""
+
+
+class Report(OfRun):
+    """Write report.html, one self-contained page, and its figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The main job: split, fit, predict, evaluate and report, in this order; goes on where it stopped."""
+
+    cohort: Path
+    """Cohort folder made by ingest or simulate."""
+    out: Path
+    """Run folder to make, or to go on with."""
+    config: Path | None = None
+    """TOML file of settings that differ from the defaults, for instance configs/lite.toml."""
+    settings: Settings = field(default_factory=Configuration)
+
+    def __call__(self) -> int:
+        """Run every stage that is not finished yet."""
+        from csasn.runs import STAGES, create_run
+
+        run = create_run(self.cohort, self.out, self.settings)
+        for name in STAGES:
+            if run.finished(name):
+                print(f"{name}: already done")
+                continue
+            started = time.perf_counter()
+            with Bars() as bars:
+                written = stage(name)(run, bars)
+            print(f"{name}: {time.perf_counter() - started:.0f} s, wrote {written}")
+        return wrote("report", run.path("report.html"))
+
+
+def stage(name: str) -> Callable[[Any, "Bars"], Path]:
+    """The function behind a stage's name; torch is imported by fit and predict alone."""
+    if name == "split":
+        from csasn.cohort.split import split_run
+
+        return lambda run, _: split_run(run)
+    if name == "fit":
+        from csasn.learning.fit import fit_run
+
+        return lambda run, bars: fit_run(run, report=bars.report)
+    if name == "predict":
+        from csasn.reading.predict import predict_run
+
+        return lambda run, bars: predict_run(run, report=bars.report)
+    if name == "evaluate":
+        from csasn.evidence.evaluate import evaluate_run
+
+        return lambda run, _: evaluate_run(run)
+    from csasn.report.page import report_run
+
+    return lambda run, _: report_run(run)
+
+
+class Bars:
+    """Progress bars with the time left, on standard error; a part that takes no time shows none."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop drawing, whatever happened."""
+        self._progress.stop()
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Part `what` has done so many of its total."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done, total=total)
+
+    def part(self, what: str) -> Callable[[int, int], None]:
+        """The report of one part."""
+        return lambda done, total: self.report(what, done, total)
+
+
+def wrote(what: str, path: Path) -> int:
+    """Say where a result lies; exit code 0."""
+    print(f"Wrote the {what}: {path.resolve()}")
+    return 0
+
+
+COMMANDS: tuple[type, ...] = (Simulate, Ingest, Split, Fit, Predict, Evaluate, Report, Run)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `csasn`; a CsasnError ends it with its message alone and exit code 1."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"csasn {__version__}")
+        return
+    try:
+        command = tyro.cli(command_type(given), args=given, prog="csasn", description=__doc__)
+        code = command()
+    except CsasnError as error:
+        print(f"csasn: {error}", file=sys.stderr)
+        code = EXIT_REFUSED
+    if code:
+        sys.exit(code)
+
+
+def command_type(given: Sequence[str]) -> Any:
+    """The union of the commands, with the settings of --config as defaults of the commands that have settings."""
+    settings = read_configuration(config) if (config := config_path(given)) else Configuration()
+    parts = []
+    for command in COMMANDS:
+        if "settings" in getattr(command, "__dataclass_fields__", {}):
+            command = configured(command, settings)
+        parts.append(Annotated[command, tyro.conf.subcommand(command.__name__.lower(), prefix_name=False)])
+    union = parts[0]
+    for part in parts[1:]:
+        union = union | part
+    return union
+
+
+def configured(command: type, settings: Configuration) -> type:
+    """The command with these settings as its defaults."""
+    body = {
+        "__annotations__": {"settings": Settings},
+        "settings": field(default_factory=lambda: settings),
+        "__doc__": command.__doc__,
+        "__module__": command.__module__,
+    }
+    return dataclass(frozen=True, kw_only=True)(type(command.__name__, (command,), body))
+
+
+def config_path(given: Sequence[str]) -> Path | None:
+    """The file behind --config, wherever it stands."""
+    for number, word in enumerate(given):
+        if word == "--config" and number + 1 < len(given):
+            return Path(given[number + 1])
+        if word.startswith("--config="):
+            return Path(word.removeprefix("--config="))
+    return None

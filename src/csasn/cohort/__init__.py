@@ -1,0 +1,1 @@
+"""Files become a manifest, the manifest a split."""

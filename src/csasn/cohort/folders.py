@@ -1,0 +1,136 @@
+"""A tree of class folders becomes cohort rows; every file below it is a row or a refusal."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+
+from csasn.cohort.labels import Vocabulary
+from csasn.cohort.rows import DEFAULT_SITE, NOTHING_WRITTEN
+from csasn.errors import BadInputError, listing
+
+MASK_NAME = re.compile(r"(?P<image>.+)_mask(_\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """One row of the ledger."""
+
+    item: str
+    code: str
+    reason: str
+
+
+def class_folders(source: Path, words: Vocabulary) -> dict[str, str]:
+    """The sub-folders named after a class: folder name -> class."""
+    found = {entry.name: words.find(entry.name) for entry in source.iterdir() if entry.is_dir()}
+    return {name: label for name, label in sorted(found.items()) if label is not None}
+
+
+def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[Refusal, ...], tuple[str, ...]]:
+    """Rows, refusals and notes of SOURCE/<class>/<image> or SOURCE/<class>/<patient>/<image>.
+
+    A file without a patient folder is a patient of its own. One patient folder name in two classes is one patient.
+    Raises BadInputError where a sub-folder is not named after a class, or two name the same.
+    """
+    _check_class_folders(source, words)
+    labels = class_folders(source, words)
+    rows: list[dict[str, object]] = []
+    refused: list[Refusal] = []
+    paths, unreadable = _files_below(source)
+    refused += [
+        Refusal(item=_shown(name), code="unreadable", reason="the folder cannot be read") for name in unreadable
+    ]
+    stems = {str(path.with_suffix("")) for path in paths}
+    for path in paths:
+        if refusal := _refusal(path, source, stems):
+            refused.append(refusal)
+            continue
+        label = labels[path.parts[0]]
+        with_patient = len(path.parts) > 2
+        patient = path.parts[1] if with_patient else str(path)
+        rows.append(
+            {
+                "image_path": str(path),
+                "site": DEFAULT_SITE,
+                "patient_id": patient,
+                "nodule_id": f"{patient}/{label}" if with_patient else patient,
+                "malignant": words.malignant_by_class[label],
+                "subtype": label,
+            }
+        )
+    if not rows:
+        raise BadInputError(
+            f"The class folders of {source} hold no picture (files found: {len(paths)}). {NOTHING_WRITTEN}"
+        )
+    return pl.DataFrame(rows, infer_schema_length=None), tuple(refused), _notes(rows)
+
+
+def _notes(rows: list[dict[str, object]]) -> tuple[str, ...]:
+    n_alone = sum(row["patient_id"] == row["image_path"] for row in rows)
+    notes: list[str] = []
+    if n_alone:
+        notes.append(
+            f"{n_alone} of {len(rows)} images lie directly in their class folder: each was taken for a patient of its "
+            "own. Where several are of one patient, the split leaks: put them into one patient folder."
+        )
+    if n_alone < len(rows):
+        notes.append("Patients are the sub-folders of the class folders; one name in two classes is one patient.")
+    return tuple(notes)
+
+
+def _check_class_folders(source: Path, words: Vocabulary) -> None:
+    if not source.is_dir():
+        raise BadInputError(f"The layout folders needs a folder of class folders; received {source}.")
+    names = sorted(entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    unknown = [f"{_shown(name)}{words.suggestion(name)}" for name in names if words.find(name) is None]
+    labels = [words.find(name) for name in names]
+    twice = [
+        f"{name} ({label})" for name, label in zip(names, labels, strict=True) if label and labels.count(label) > 1
+    ]
+    if unknown or twice or not names:
+        raise BadInputError(
+            f"Every folder in {source} is named after one class ({', '.join(words.malignant_by_class)}), each once. "
+            f"These are unknown or repeated:\n{listing(unknown + twice) or '  - (no folders at all)'}\n"
+            f"Rename them, or declare their names as malignant or non-malignant classes. {NOTHING_WRITTEN}"
+        )
+
+
+def _files_below(source: Path) -> tuple[list[PurePosixPath], list[str]]:
+    """Every file and every linked folder, relative and sorted, and the folders that cannot be listed."""
+    unreadable: list[str] = []
+    paths: list[PurePosixPath] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(os.path.relpath(error.filename, source))
+
+    for folder, folders, names in os.walk(source, onerror=note):
+        base = Path(folder)
+        linked = [name for name in folders if (base / name).is_symlink()]
+        paths += [PurePosixPath((base / name).relative_to(source)) for name in names + linked]
+    return sorted(paths), sorted(unreadable)
+
+
+def _refusal(path: PurePosixPath, source: Path, stems: set[str]) -> Refusal | None:
+    """Why a file below the source is not a row, known without opening it; None where it may be a picture."""
+    shown = _shown(str(path))
+    if shown != str(path):
+        return Refusal(item=shown, code="name-not-utf8", reason="its name is not UTF-8 text; rename it")
+    try:
+        inside = (source / path).resolve().is_relative_to(source.resolve())
+    except (OSError, RuntimeError):  # a loop of links
+        inside = False
+    if not inside:
+        return Refusal(item=shown, code="outside-source", reason="a link that leads out of the source, or to itself")
+    if len(path.parts) == 1 or path.parts[0].startswith("."):
+        return Refusal(item=shown, code="no-class", reason="it lies in no class folder")
+    mask = MASK_NAME.fullmatch(path.stem)
+    if mask and str(path.with_name(mask["image"])) in stems:
+        return Refusal(item=shown, code="mask-not-image", reason=f"the mask of {mask['image']}, by its name")
+    return None
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,1 @@
+"""The simulated cohort: attributes, anatomy, acoustics, scanner."""

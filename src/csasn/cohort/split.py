@@ -1,0 +1,248 @@
+"""Patients are dealt into folds and partitions: stratified by their rarest class, counted in integers, seeded."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from csasn.cohort.integrity import keys_with_several, split_checks
+from csasn.cohort.labels import UNKNOWN_NON_MALIGNANT, UNKNOWN_SUBTYPE, class_label
+from csasn.config import Scheme, SplitSettings
+from csasn.errors import BadInputError, listing
+from csasn.files import write_bytes, write_json
+from csasn.runs import Run
+from csasn.schema import PARTITIONS, SPLIT_COLUMNS
+
+MIN_TUNED_CLASS = 3  # patients outside test from which a class has at least one in tuning
+UNKNOWN = (UNKNOWN_SUBTYPE, UNKNOWN_NON_MALIGNANT)  # strata, but not classes: too few of them is no error
+Assignment = dict[str, str]  # patient -> partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patients:
+    """Every patient, sorted: the labels of its images, and the rarest of them, which is its stratum."""
+
+    labels: Mapping[str, frozenset[str]]
+    stratum: Mapping[str, str]
+
+    def strata(self, among: Iterable[str]) -> dict[str, list[str]]:
+        """Patients by stratum: the rarest stratum first, patients sorted."""
+        members: defaultdict[str, list[str]] = defaultdict(list)
+        for patient in sorted(among):
+            members[self.stratum[patient]].append(patient)
+        return dict(sorted(members.items(), key=lambda item: (len(item[1]), item[0])))
+
+    def classes(self) -> Counter[str]:
+        """Number of patients of every class, without the strata of unknown class."""
+        return Counter(label for labels in self.labels.values() for label in labels if label not in UNKNOWN)
+
+
+def make_split(manifest: pl.DataFrame, settings: SplitSettings) -> pl.DataFrame:
+    """One row per fold and image, sorted by both: fold, image_path, patient_id, partition.
+
+    The unit is the patient. The deal depends on the settings and on what the manifest says, not on its row order.
+    Raises BadInputError where a class has one patient, where a fold would train without a class or have nothing to
+    tune on, and where sites or declared partitions share a patient.
+    """
+    patients = _patients(manifest)
+    _check_class_sizes(patients)
+    folds = SCHEMES[settings.scheme](manifest, patients, settings)
+    _check_folds(folds, patients)
+    images = manifest.select("image_path", "patient_id")
+    frames = [
+        images.with_columns(
+            pl.lit(fold).alias("fold"),
+            pl.col("patient_id").replace_strict(partitions, return_dtype=pl.String).alias("partition"),
+        )
+        for fold, partitions in enumerate(folds)
+    ]
+    return pl.concat(frames).select(pl.col(n).cast(t) for n, t in SPLIT_COLUMNS.items()).sort("fold", "image_path")
+
+
+def split_run(run: Run) -> Path:
+    """Write split.csv of a run and its checks into certificate.json; BadInputError where a check fails."""
+    manifest = run.manifest()
+    settings = run.configuration.split
+    split = make_split(manifest, settings)
+    checks = split_checks(manifest, split, scheme=settings.scheme)
+    failed = [f"{check['name']}: {found}" for check in checks if not check["passed"] for found in _rows(check["found"])]
+    if failed:
+        raise BadInputError(
+            f"A split keeps patients apart and loses no image. These checks failed:\n{listing(failed)}\n"
+            "Correct the manifest's source (image_path is unique) and ingest it again. Nothing was written."
+        )
+    path = run.path("split.csv")
+    write_bytes(path, split.write_csv().encode())
+    write_json(run.path("certificate.json"), run.certificate() | {"split_checks": checks})
+    run.finish("split", inputs=("manifest.parquet",), outputs=("split.csv",))
+    return path
+
+
+def _rows(found: object) -> list[object]:
+    return found if isinstance(found, list) else [found]
+
+
+def _patients(manifest: pl.DataFrame) -> Patients:
+    labelled = manifest.select("patient_id", label=class_label()).unique().sort("patient_id", "label")
+    labels: defaultdict[str, list[str]] = defaultdict(list)
+    for patient, label in labelled.iter_rows():
+        labels[patient].append(label)
+    n_patients = Counter(labelled["label"].to_list())
+    return Patients(
+        labels={patient: frozenset(found) for patient, found in labels.items()},
+        stratum={patient: min(found, key=lambda name: (n_patients[name], name)) for patient, found in labels.items()},
+    )
+
+
+def _generator(settings: SplitSettings, *stream: int) -> np.random.Generator:
+    return np.random.default_rng((settings.seed % 2**63, *stream))
+
+
+def _target(n: int, fraction: float) -> int:
+    """The only rounding: a number of patients from a share, halves up."""
+    return math.floor(n * fraction + 0.5)
+
+
+def _shuffled(patients: list[str], generator: np.random.Generator) -> list[str]:
+    return [patients[i] for i in generator.permutation(len(patients))]
+
+
+def _grouped_kfold(_: pl.DataFrame, patients: Patients, settings: SplitSettings) -> list[Assignment]:
+    """Each stratum dealt round the folds; the next stratum goes on where the last one stopped."""
+    if len(patients.labels) < settings.n_folds:
+        raise BadInputError(
+            f"Every fold tests at least one patient; {settings.n_folds} folds were asked for and the cohort has "
+            f"{len(patients.labels)} patients. Lower split.n_folds or add patients."
+        )
+    generator = _generator(settings)
+    tested: list[set[str]] = [set() for _ in range(settings.n_folds)]
+    turn = 0
+    for members in patients.strata(patients.labels).values():
+        for patient in _shuffled(members, generator):
+            tested[turn].add(patient)
+            turn = (turn + 1) % settings.n_folds
+    return [_with_tuning(test, patients, settings, fold) for fold, test in enumerate(tested)]
+
+
+def _leave_one_site_out(manifest: pl.DataFrame, patients: Patients, settings: SplitSettings) -> list[Assignment]:
+    if shared := keys_with_several(manifest, "patient_id", "site"):
+        raise BadInputError(
+            f"Under leave-one-site-out a patient belongs to one site. These belong to several:\n{listing(shared)}\n"
+            "Give patients of different sites different patient_ids, or choose the scheme grouped-kfold."
+        )
+    tested = {
+        site: set(group["patient_id"].to_list())
+        for (site,), group in sorted(manifest.group_by("site"), key=lambda item: str(item[0][0]))
+    }
+    if len(tested) < 2:
+        raise BadInputError(
+            f"Leave-one-site-out needs at least 2 sites; the manifest has {', '.join(map(str, tested))} alone. "
+            "Fill in the site column, or choose the scheme grouped-kfold."
+        )
+    lacking: list[str] = []
+    for site, test in tested.items():
+        outside = Counter(label for name in patients.labels.keys() - test for label in patients.labels[name])
+        lacking += [
+            f"site {site}: class {label} is in no other site"
+            for label in sorted(patients.classes())
+            if not outside[label]
+        ]
+    if lacking:
+        raise BadInputError(
+            f"When a site is left out, the others still show every class. Not so for:\n{listing(lacking)}\n"
+            "Add patients of the class at another site, merge or drop the class, or choose the scheme grouped-kfold."
+        )
+    return [_with_tuning(test, patients, settings, fold) for fold, test in enumerate(tested.values())]
+
+
+def _holdout(manifest: pl.DataFrame, patients: Patients, settings: SplitSettings) -> list[Assignment]:
+    n_declared = manifest["split_hint"].count() if "split_hint" in manifest.columns else 0
+    if n_declared == manifest.height:
+        return [_declared(manifest, patients, settings)]
+    if n_declared:
+        raise BadInputError(
+            f"Partitions are declared for every image or for none; split_hint is filled in {n_declared} of "
+            f"{manifest.height} rows. Fill in or empty the rest, and ingest again."
+        )
+    generator = _generator(settings)
+    test: set[str] = set()
+    for members in patients.strata(patients.labels).values():
+        n_test = min(max(1, _target(len(members), settings.test_fraction)), len(members) - 1)
+        test.update(_shuffled(members, generator)[:n_test])
+    return [_with_tuning(test, patients, settings, 0)]
+
+
+def _declared(manifest: pl.DataFrame, patients: Patients, settings: SplitSettings) -> Assignment:
+    """The partitions that the source declares; tuning is dealt from its training patients where it has none."""
+    if shared := keys_with_several(manifest, "patient_id", "split_hint"):
+        raise BadInputError(
+            f"A patient stands in one partition. The declared ones (split_hint) share:\n{listing(shared)}\n"
+            "Correct them, or leave split_hint out to let patients be dealt."
+        )
+    declared = dict(manifest.select("patient_id", "split_hint").unique().iter_rows())
+    found = set(declared.values())
+    if found - set(PARTITIONS) or not {"train", "test"} <= found:
+        raise BadInputError(
+            f"Declared partitions are {', '.join(PARTITIONS)}, with at least train and test; "
+            f"split_hint has {', '.join(sorted(found))}. Correct it, or leave it out to let patients be dealt."
+        )
+    if "tuning" in found:
+        return declared
+    return _with_tuning({name for name, part in declared.items() if part == "test"}, patients, settings, 0)
+
+
+def _with_tuning(test: set[str], patients: Patients, settings: SplitSettings, fold: int) -> Assignment:
+    """Tuning patients dealt from those outside test, by stratum; every label keeps its last training patient."""
+    generator = _generator(settings, fold + 1)
+    outside = patients.labels.keys() - test
+    training = Counter(label for patient in outside for label in patients.labels[patient])
+    tuning: set[str] = set()
+    for members in patients.strata(outside).values():
+        least = 1 if len(members) >= MIN_TUNED_CLASS else 0
+        wanted = max(least, _target(len(members), settings.tuning_fraction))
+        for patient in _shuffled(members, generator):
+            if wanted and all(training[label] > 1 for label in patients.labels[patient]):
+                training.subtract(patients.labels[patient])
+                tuning.add(patient)
+                wanted -= 1
+    return {
+        patient: "test" if patient in test else "tuning" if patient in tuning else "train"
+        for patient in patients.labels
+    }
+
+
+def _check_class_sizes(patients: Patients) -> None:
+    if single := [f"class {name}: 1 patient" for name, n in sorted(patients.classes().items()) if n < 2]:
+        raise BadInputError(
+            f"A class needs 2 patients, one to learn from and one to test on. These have too few:\n{listing(single)}\n"
+            "Add patients, or merge the class with another or drop it, and ingest again."
+        )
+
+
+def _check_folds(folds: list[Assignment], patients: Patients) -> None:
+    """Refuse a fold without anything to tune on, and one that trains without some class."""
+    wrong: list[str] = []
+    for fold, partitions in enumerate(folds):
+        learned = {label for name, labels in patients.labels.items() if partitions[name] == "train" for label in labels}
+        wrong += [
+            f"fold {fold}: no training patient of class {name}" for name in sorted(patients.classes().keys() - learned)
+        ]
+        if "tuning" not in partitions.values():
+            wrong.append(f"fold {fold}: no patient in tuning")
+    if wrong:
+        raise BadInputError(
+            f"Every fold learns every class and has patients to tune on. Not so:\n{listing(wrong)}\n"
+            f"A class needs {MIN_TUNED_CLASS} patients outside test. Add patients, merge or drop the class, "
+            "or choose another split.seed or split.n_folds."
+        )
+
+
+SCHEMES: dict[Scheme, Callable[[pl.DataFrame, Patients, SplitSettings], list[Assignment]]] = {
+    "grouped-kfold": _grouped_kfold,
+    "leave-one-site-out": _leave_one_site_out,
+    "holdout": _holdout,
+}

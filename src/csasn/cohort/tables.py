@@ -1,0 +1,155 @@
+"""A table of images becomes cohort rows; every fault of the table is one error that lists every offending row."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from csasn.cohort.labels import did_you_mean
+from csasn.cohort.rows import LINE, offending
+from csasn.errors import BadInputError, listing
+
+REQUIRED = ("image_path", "patient_id")
+LABELS = ("subtype", "label", "malignant")
+OPTIONAL = ("site", "nodule_id", "view", "mask_path", "pixel_spacing_mm", "frame", "device", "split_hint")
+COLUMNS = (*REQUIRED, *LABELS, *OPTIONAL)
+SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".parquet": None}
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """A CSV, TSV or parquet file as text columns, stripped (empty cells null), with its file lines in `line`.
+
+    "007" stays "007"; a byte order mark and UTF-16 are understood; a quoted line break is part of its cell.
+    Raises BadInputError where the file is missing, empty, badly formed, or names a column twice.
+    """
+    if not path.is_file():
+        raise BadInputError(f"A table is a file; there is none at {path}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadInputError(f"A table ends in {', '.join(SUFFIXES)}; received {path.name}. Export it as one of these.")
+    separator = SUFFIXES[path.suffix.lower()]
+    frame = _parquet_rows(path) if separator is None else _text_rows(path, separator)
+    if frame.is_empty():
+        raise BadInputError(f"A table needs at least one row below its header; {path} has none.")
+    return frame
+
+
+def rename_columns(frame: pl.DataFrame, columns: Mapping[str, str], *, source: Path) -> pl.DataFrame:
+    """The declared columns under their manifest names; `columns` maps a manifest name to the table's name.
+
+    Raises BadInputError where a mapping or a required column is not there.
+    """
+    found = [name for name in frame.columns if name != LINE]
+    wrong = [f"{name!r}{did_you_mean(name, COLUMNS)}" for name in columns if name not in COLUMNS]
+    if wrong:
+        raise BadInputError(f"Column mapping knows {', '.join(COLUMNS)}. Received:\n{listing(wrong)}\nCorrect it.")
+    places = {name: columns.get(name, name) for name in COLUMNS}
+    missing = [f"{places[name]!r} for {name}" for name in (*REQUIRED, *columns) if places[name] not in found]
+    if not any(places[name] in found for name in LABELS):
+        missing.append("'label' (or 'subtype', or 'malignant')")
+    if missing:
+        raise BadInputError(
+            f"{source} lacks columns:\n{listing(list(dict.fromkeys(missing)))}\nIt has: {', '.join(found)}. "
+            "Add them, or map each to the column that holds it."
+        )
+    present = [(name, place) for name, place in places.items() if place in found]
+    return frame.select([pl.col(place).alias(name) for name, place in present] + [pl.col(LINE)])
+
+
+def typed_columns(rows: pl.DataFrame, *, source: Path) -> pl.DataFrame:
+    """Numbers and declared words of the optional columns in their types; BadInputError lists each cell that fails."""
+    words = {"view": ("transverse", "longitudinal"), "split_hint": ("train", "tuning", "test")}
+    for name, allowed in words.items():
+        if name in rows.columns:
+            rows = rows.with_columns(pl.col(name).str.to_lowercase())
+            unknown = rows.filter(~pl.col(name).is_in(allowed))
+            offending(unknown, name, f"{name} is {', '.join(allowed)} or empty", source)
+    if "frame" in rows.columns:
+        frame = pl.col("frame").cast(pl.Int32, strict=False)
+        wrong = rows.filter(pl.col("frame").is_not_null() & (frame.is_null() | (frame < 0)))
+        offending(wrong, "frame", "frame is a whole number from 0, or empty", source)
+        rows = rows.with_columns(frame)
+    if "pixel_spacing_mm" in rows.columns:
+        spacing = pl.col("pixel_spacing_mm").cast(pl.Float64, strict=False)
+        good = spacing.is_finite() & (spacing > 0)
+        wrong = rows.filter(pl.col("pixel_spacing_mm").is_not_null() & ~good.fill_null(value=False))
+        offending(wrong, "pixel_spacing_mm", "pixel_spacing_mm is a positive number of millimetres, or empty", source)
+        rows = rows.with_columns(spacing)
+    return rows
+
+
+def _parquet_rows(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise BadInputError(f"{path} is not readable parquet ({error}): export it again.") from error
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.Binary]
+    if nested:
+        raise BadInputError(f"Every column of {path} holds one plain value a row. These do not:\n{listing(nested)}")
+    return _stripped(frame.cast(pl.String).with_columns(pl.int_range(1, pl.len() + 1).alias(LINE)))
+
+
+def _text_rows(path: Path, separator: str) -> pl.DataFrame:
+    text = _decoded(path)
+    header = next(csv.reader(io.StringIO(text), delimiter=separator), [])
+    _check_header(header, separator, path)
+    try:
+        frame = pl.read_csv(io.BytesIO(text.encode()), separator=separator, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        rows = _ragged_lines(text, separator, len(header)) or [str(error).splitlines()[0]]
+        raise BadInputError(
+            f"Every line of {path} has {len(header)} cells, and quotes are paired. These differ:\n{listing(rows)}\n"
+            "Correct them, or export the table again."
+        ) from error
+    frame = frame.rename(dict(zip(frame.columns, [name.strip() for name in header], strict=True)))
+    breaks = pl.sum_horizontal(pl.all().str.count_matches("\n").fill_null(0))
+    first = 2 + sum(name.count("\n") for name in header)
+    lines = first + pl.int_range(pl.len()) + breaks.cum_sum() - breaks
+    return _stripped(frame.with_columns(lines.cast(pl.Int64).alias(LINE)))
+
+
+def _stripped(frame: pl.DataFrame) -> pl.DataFrame:
+    cells = pl.all().exclude(LINE).str.strip_chars()
+    frame = frame.with_columns(cells).with_columns(pl.all().exclude(LINE).replace("", None))
+    return frame.filter(~pl.all_horizontal(pl.all().exclude(LINE).is_null()))
+
+
+def _decoded(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"A table is UTF-8 or UTF-16 text; byte {error.start} of {path} is neither. Save it as 'CSV UTF-8'."
+        ) from error
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+
+
+def _check_header(header: list[str], separator: str, path: Path) -> None:
+    names = [name.strip() for name in header]
+    if not any(names):
+        raise BadInputError(f"A table begins with a header; {path} has none in its first line.")
+    others = [word for sign, word in OTHER_SEPARATORS.items() if sign != separator and sign in names[0]]
+    if len(names) == 1 and others:
+        raise BadInputError(
+            f"The cells of {path.name} are separated by {OTHER_SEPARATORS[separator]}; "
+            f"its header {names[0]!r} has {others[0]}. Export it again, or correct its ending (.csv, .tsv)."
+        )
+    twice = sorted({name or "(no name)" for name in names if names.count(name) > 1 or name == LINE})
+    if twice:
+        raise BadInputError(
+            f"Every column of {path} has a name of its own ({LINE!r} is reserved). Received more than once:\n"
+            f"{listing(twice)}\nRename or remove them."
+        )
+
+
+def _ragged_lines(text: str, separator: str, n_cells: int) -> list[str]:
+    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    try:
+        return [f"line {reader.line_num}: {len(row)} cells" for row in reader if len(row) > n_cells]
+    except csv.Error as error:
+        return [f"line {reader.line_num}: {error}"]

@@ -1,0 +1,209 @@
+"""Every setting, frozen, with its unit; TOML files and the command line hold only differences from these defaults."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from csasn.errors import BadInputError, listing
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Scheme = Literal["grouped-kfold", "leave-one-site-out", "holdout"]
+Rival = Literal["cnn-only", "vit-only", "vit-logistic-regression"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitSettings(Settings):
+    """How patients are dealt into folds and partitions."""
+
+    scheme: Scheme = "grouped-kfold"
+    """Grouped k-fold, leave-one-site-out, or one holdout."""
+    n_folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of grouped-kfold."""
+    tuning_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.15
+    """Share of a fold's training patients set aside for early stopping and operating points."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.2
+    """Share of patients tested under holdout."""
+    seed: int = 0
+    """Seed of the deal."""
+
+
+class ImagingSettings(Settings):
+    """How pixels become tensors."""
+
+    size_px: Annotated[int, Field(ge=32)] = 224
+    """Side of the letterboxed square, px."""
+
+
+class AugmentationSettings(Settings):
+    """Ranges of the random changes; every draw is seeded per image and epoch. None mirrors top and bottom."""
+
+    flip_probability: Fraction = 0.5
+    """Chance of a left-right flip."""
+    rotation_deg: Annotated[float, Field(ge=0.0, le=30.0)] = 8.0
+    """Largest rotation either way, degrees."""
+    scale: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1
+    """Largest relative enlargement or reduction."""
+    gain: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Largest additive change of brightness, as a share of full white."""
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """Largest relative change of contrast about mid-grey."""
+    speckle: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.08
+    """Largest standard deviation of multiplicative, spatially correlated noise."""
+
+
+class NetworkSettings(Settings):
+    """CSASN; each part is switched off by one setting."""
+
+    branches: Literal["both", "cnn", "vit"] = "both"
+    """Both branches, or one alone."""
+    cnn: str = "tf_efficientnet_lite0"
+    """timm name of the convolutional branch."""
+    cnn_channels: int = 1280
+    """Declared channels of its last map; checked when the network is built."""
+    vit: str = "vit_small_patch14_dinov2"
+    """timm name of the transformer branch."""
+    vit_channels: int = 384
+    """Declared width of its tokens; checked when the network is built."""
+    fusion: Literal["maps", "pooled"] = "maps"
+    """Fuse feature maps (ours) or pooled vectors (the paper's literal reading)."""
+    attention: Literal["channel-spatial", "channel", "spatial", "none"] = "channel-spatial"
+    """Cascaded channel then spatial attention, one of them, or none."""
+    reduction: Annotated[int, Field(ge=1)] = 16
+    """Channel attention's bottleneck ratio r."""
+    classifier: Literal["residual-multiscale", "multiscale", "linear"] = "residual-multiscale"
+    """Residual multiscale classifier, the same without the shortcut, or pooling alone."""
+    classifier_channels: Annotated[int, Field(ge=8)] = 256
+    """Width of the multiscale classifier, channels."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """Dropout before the heads."""
+    head: Literal["chain", "flat"] = "chain"
+    """Malignancy first and then the class within its group, or one flat softmax."""
+
+
+class LossSettings(Settings):
+    """The dynamically weighted multitask loss, on its two levels."""
+
+    tasks: Literal["uncertainty", "fixed"] = "uncertainty"
+    """Task weights learned from uncertainty (Kendall 2018), or all one."""
+    classes: Literal["dynamic", "effective-number", "none"] = "dynamic"
+    """Class weights that follow difficulty on top of the effective number, the latter alone, or none."""
+    effective_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Beta of the effective number of samples (Cui 2019)."""
+    difficulty_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Memory of the running difficulty of each class, per step."""
+
+
+class FitSettings(Settings):
+    """Two stages: frozen backbones on cached maps, then optional fine-tuning of both branches."""
+
+    weights: str = "auto"
+    """Pretrained weights: auto (CSASN_WEIGHTS, else the installed package, else none), hub, none, or a folder."""
+    cached_views: Annotated[int, Field(ge=1, le=64)] = 6
+    """Augmented versions of each training image whose maps are cached for the frozen stage (the plain one first)."""
+    frozen_epochs: Annotated[int, Field(ge=1)] = 40
+    """Most epochs of the frozen stage."""
+    frozen_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    """Peak AdamW rate of the frozen stage."""
+    finetune_epochs: Annotated[int, Field(ge=0)] = 0
+    """Most epochs of fine-tuning both branches; 0 leaves them frozen."""
+    finetune_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
+    """Peak AdamW rate of the branches in fine-tuning; everything above them takes ten times that."""
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    """Images a step."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
+    """AdamW's decoupled weight decay."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps in which the rate rises linearly, before the cosine."""
+    patience_epochs: Annotated[int, Field(ge=1)] = 12
+    """Epochs without a better tuning loss before a stage stops."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto takes bfloat16 where the device computes it natively, and float32 elsewhere."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device, by Lightning Fabric's name."""
+    rivals: tuple[Rival, ...] = ("cnn-only", "vit-only", "vit-logistic-regression")
+    """Models trained beside CSASN on the same folds, for the comparison."""
+    seed: int = 0
+    """Seed of initialisation, order and augmentation."""
+
+
+class PredictSettings(Settings):
+    """How a trained model reads."""
+
+    flip_views: bool = True
+    """Average the log-probabilities of the image and its left-right mirror."""
+
+
+class EvaluateSettings(Settings):
+    """How predictions become evidence."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Level of every interval."""
+    n_bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Draws of patients with replacement."""
+    calibration_bins: Annotated[int, Field(ge=2)] = 10
+    """Equal-mass bins of the reliability diagram and of ECE."""
+
+
+class Configuration(Settings):
+    """Everything a run depends on, but for its cohort."""
+
+    split: SplitSettings = SplitSettings()
+    imaging: ImagingSettings = ImagingSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    network: NetworkSettings = NetworkSettings()
+    loss: LossSettings = LossSettings()
+    fit: FitSettings = FitSettings()
+    predict: PredictSettings = PredictSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    def sha256(self) -> str:
+        """Hash of the resolved settings."""
+        return settings_sha256(self)
+
+
+def settings_sha256(*settings: Settings) -> str:
+    """SHA-256 over the resolved values of some settings, in the order given."""
+    content = json.dumps([each.model_dump(mode="json") for each in settings], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Defaults overlaid with a TOML file; BadInputError lists every unknown name and value out of range."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"There is no configuration at {path}. Profiles lie in configs/*.toml.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is not valid TOML: {error}.") from error
+    return validated(content, source=str(path))
+
+
+def validated(content: dict[str, object], *, source: str) -> Configuration:
+    """A Configuration from nested names and values; BadInputError names each wrong one and its source."""
+    try:
+        return Configuration.model_validate(content)
+    except ValidationError as error:
+        rows = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (received {e['input']!r})" for e in error.errors()]
+        raise BadInputError(
+            f"{source} sets what CSASN does not have or cannot take:\n{listing(rows)}\n"
+            "`csasn run --help` lists every setting, its unit and its range."
+        ) from None
+
+
+def to_toml(configuration: Configuration) -> str:
+    """The resolved settings as TOML, one table a group."""
+    lines: list[str] = []
+    for group, values in configuration.model_dump(mode="json").items():
+        lines.append(f"[{group}]")
+        lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,37 @@
+"""The exceptions that a user can meet: each says the invariant, what was received, and what to do."""
+
+from collections.abc import Sequence
+
+MAX_LISTED = 50
+
+
+class CsasnError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it alone and exits with 1."""
+
+
+class BadInputError(CsasnError):
+    """A source, manifest or image breaks an invariant; nothing was written."""
+
+
+class MismatchError(CsasnError):
+    """A stage was given a file whose hash is not the one that it was made from."""
+
+
+class WeightsError(CsasnError):
+    """Pretrained weights are missing, unreachable, or do not fit the network."""
+
+
+class DivergedError(CsasnError):
+    """Training produced a loss that is not finite; the last good checkpoint is kept."""
+
+
+class StorageError(CsasnError):
+    """The device is full or refuses to write; nothing half-written stays behind."""
+
+
+def listing(rows: Sequence[str]) -> str:
+    """One offending row a line, indented; beyond 50 rows the rest is counted, not dropped silently."""
+    shown = [f"  - {row}" for row in rows[:MAX_LISTED]]
+    if len(rows) > MAX_LISTED:
+        shown.append(f"  ... and {len(rows) - MAX_LISTED} more")
+    return "\n".join(shown)

@@ -1,0 +1,1 @@
+"""Predictions become evidence; no model is ever seen here."""

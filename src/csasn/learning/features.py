@@ -1,0 +1,153 @@
+"""Feature maps of frozen branches, computed once and kept on disk in float16."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from csasn.config import AugmentationSettings
+from csasn.errors import BadInputError
+from csasn.files import storage_errors, write_json
+from csasn.imaging.dataset import as_images
+from csasn.imaging.store import PixelStore
+from csasn.imaging.transforms import apply, draw
+from csasn.network.backbones import Branch, Features
+
+PLAIN_VIEW, MIRRORED_VIEW = 0, 1
+BATCH_SIZE = 16  # images a forward pass; larger ones gain nothing on a CPU
+FLUSH_EVERY = 8  # batches between two points from which an interrupted computation goes on
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewSource:
+    """Pixels and the fixed list of views of each picture: the plain one, its mirror, then augmented ones.
+
+    View v of a picture is the same whoever asks: its random draw depends on the seed, v and the picture's row.
+    """
+
+    store: PixelStore
+    n_views: int
+    augmentation: AugmentationSettings
+    seed: int
+
+    def images(self, rows: NDArray[np.int64], view: int) -> Tensor:
+        """View `view` of the store's rows, (B, 1, S, S) in [0, 1]."""
+        images = as_images(self.store.pixels[rows])
+        if view == PLAIN_VIEW:
+            return images
+        if view == MIRRORED_VIEW:
+            return images.flip(-1)
+        return apply(images, draw(self.augmentation, rows, seed=self.seed, epoch=view))
+
+    def key(self) -> str:
+        """What the views depend on, as a string for hashing."""
+        return json.dumps([self.store.key, self.n_views, self.augmentation.model_dump(), self.seed])
+
+
+class FeatureCache:
+    """One branch's features of every view of every picture of a store: float16 memory maps in a folder.
+
+    `map.npy` (N, V, h, w, C) holds channels last, which is how the neck reads them fastest; `token.npy` (N, V, C)
+    exists for a transformer. `done.npy` (N, V) says which are computed, so that an interrupted run goes on. The
+    folder's name is a hash of the branch's tensors and of everything that the views depend on.
+    """
+
+    def __init__(self, folder: Path, *, branch: Branch, state_sha256: str, source: ViewSource) -> None:
+        content = json.dumps([branch.name, state_sha256, branch.in_bfloat16, source.key()])
+        self.key = hashlib.sha256(content.encode()).hexdigest()
+        self.folder = folder / f"features-{self.key}"
+        self.branch = branch
+        self.source = source
+        self._arrays: dict[str, NDArray[np.generic]] = {}
+        self._pending: list[tuple[NDArray[np.int64], int]] = []
+
+    def ensure(self, rows: NDArray[np.int64], views: range, *, progress: Progress | None = None) -> None:
+        """Compute what is missing of these store rows and views; StorageError where the device is full."""
+        self._open()
+        done = self._arrays["done"]
+        missing = [(view, row) for view in views for row in np.unique(rows) if not done[row, view]]
+        device = next(self.branch.parameters()).device
+        self.branch.eval()
+        position = n_batches = 0
+        for view in views:
+            of_view = np.array([row for missing_view, row in missing if missing_view == view], dtype=np.int64)
+            for start in range(0, len(of_view), BATCH_SIZE):
+                chosen = of_view[start : start + BATCH_SIZE]
+                with torch.inference_mode():
+                    features = self.branch(self.source.images(chosen, view).to(device))
+                self._write(chosen, view, features)
+                position += len(chosen)
+                n_batches += 1
+                if n_batches % FLUSH_EVERY == 0:
+                    self._flush()
+                if progress is not None:
+                    progress(position, len(missing))
+        self._flush()
+
+    def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Features:
+        """Features of one view a row, float32: map (B, C, h, w) in channels-last memory, token (B, C) or None."""
+        self._open()
+        if not self._arrays["done"][rows, views].all():
+            raise BadInputError(f"{self.folder} lacks features that are asked for: run `csasn fit` again.")
+        maps = torch.from_numpy(self._arrays["map"][rows, views]).float().permute(0, 3, 1, 2)
+        token = torch.from_numpy(self._arrays["token"][rows, views]).float() if "token" in self._arrays else None
+        return Features(map=maps, token=token)
+
+    def _open(self) -> None:
+        if self._arrays:
+            return
+        if not (self.folder / "shapes.json").is_file():
+            self._create()
+        for path in self.folder.glob("*.npy"):
+            self._arrays[path.stem] = np.load(path, mmap_mode="r+", allow_pickle=False)
+
+    def _create(self) -> None:
+        """Lay out the files at full length: a full device is told now, not by a signal in the middle of a write."""
+        with torch.inference_mode():
+            probe = self.branch.eval()(self.source.images(np.array([0]), PLAIN_VIEW).to(next(self.branch.parameters())))
+        n, n_views = len(self.source.store.pixels), self.source.n_views
+        channels, *grid = probe.map.shape[1:]
+        shapes = {"map": (n, n_views, *grid, channels), "done": (n, n_views)}
+        if probe.token is not None:
+            shapes["token"] = (n, n_views, channels)
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name, shape in shapes.items():
+                _allocate(self.folder / f"{name}.npy", shape, np.dtype(bool if name == "done" else np.float16))
+        write_json(self.folder / "shapes.json", {name: list(shape) for name, shape in shapes.items()})
+
+    def _write(self, rows: NDArray[np.int64], view: int, features: Features) -> None:
+        self._arrays["map"][rows, view] = features.map.permute(0, 2, 3, 1).half().cpu().numpy()
+        if features.token is not None:
+            self._arrays["token"][rows, view] = features.token.half().cpu().numpy()
+        self._pending.append((rows, view))
+
+    def _flush(self) -> None:
+        """Features reach the disk before they are marked as done."""
+        for name in ("map", "token"):
+            if name in self._arrays:
+                self._arrays[name].flush()  # type: ignore[attr-defined]
+        for rows, view in self._pending:
+            self._arrays["done"][rows, view] = True
+        self._arrays["done"].flush()  # type: ignore[attr-defined]
+        self._pending.clear()
+
+
+def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        )
+        start = stream.tell()
+        length = int(np.prod(shape)) * dtype.itemsize
+        stream.flush()
+        os.posix_fallocate(stream.fileno(), 0, start + length)

@@ -1,0 +1,1 @@
+"""CSASN: one idea of the paper a file."""

@@ -1,0 +1,105 @@
+"""CSASN: two branches, fused, refined by attention, read by the residual multiscale classifier, told by the heads."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from csasn.config import NetworkSettings
+from csasn.network.attention import CascadedAttention
+from csasn.network.backbones import Branch, Features
+from csasn.network.classifier import Pooling, ResidualMultiscale
+from csasn.network.fusion import Fusion
+from csasn.network.heads import ChainHead, FlatHead
+from csasn.schema import ClassList
+
+HEADS = {"chain": ChainHead, "flat": FlatHead}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """Logits and the named intermediates, so that explaining needs no hooks.
+
+    Attributes:
+        logits: log-probability of each class (B, K), in class order.
+        malignancy: logit of p(malignant) (B,).
+        fused_map: joint map before attention (B, C, h, w).
+        channel_gate: (B, C, 1, 1), None where channel attention is off.
+        spatial_gate: (B, 1, h, w), None where spatial attention is off.
+        embedding: pooled vector that the heads read (B, D).
+    """
+
+    logits: Tensor
+    malignancy: Tensor
+    fused_map: Tensor
+    channel_gate: Tensor | None
+    spatial_gate: Tensor | None
+    embedding: Tensor
+
+
+class Neck(nn.Module):
+    """Everything above the branches: fusion, attention, classifier and heads; it learns from cached features too.
+
+    The class token has no place on a map: in map fusion it joins the embedding after pooling, standardised. In
+    pooled fusion it is the transformer's vector already.
+    """
+
+    def __init__(self, settings: NetworkSettings, classes: ClassList) -> None:
+        super().__init__()
+        widths = {"vit": settings.vit_channels, "cnn": settings.cnn_channels}
+        self.used = [name for name in widths if settings.branches in ("both", name)]
+        channels = sum(widths[name] for name in self.used)
+        self.fusion = Fusion(channels=channels, pooled=settings.fusion == "pooled")
+        self.attention = CascadedAttention(channels, parts=settings.attention, reduction=settings.reduction)
+        self.classifier: nn.Module
+        if settings.classifier == "linear":
+            self.classifier, n_features = Pooling(), channels
+        else:
+            residual = settings.classifier == "residual-multiscale"
+            n_features = settings.classifier_channels
+            self.classifier = ResidualMultiscale(channels, width=n_features, residual=residual)
+        has_token = "vit" in self.used and settings.fusion == "maps"
+        self.token_norm = nn.BatchNorm1d(settings.vit_channels) if has_token else None
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = HEADS[settings.head](n_features + (settings.vit_channels if has_token else 0), classes)
+
+    def forward(self, branches: dict[str, Features]) -> Output:
+        """Features by branch name ("vit", "cnn") -> logits and intermediates."""
+        fused = self.fusion([branches[name] for name in self.used])
+        refined, channel_gate, spatial_gate = self.attention(fused)
+        embedding = self.classifier(refined)
+        if self.token_norm is not None:
+            embedding = torch.cat([embedding, self.token_norm(branches["vit"].token)], dim=1)
+        told = self.head(self.dropout(embedding))
+        return Output(
+            logits=told.logits,
+            malignancy=told.malignancy,
+            fused_map=fused,
+            channel_gate=channel_gate,
+            spatial_gate=spatial_gate,
+            embedding=embedding,
+        )
+
+
+class Csasn(nn.Module):
+    """The whole network, from grey images (B, 1, H, W) in [0, 1] to logits and named intermediates."""
+
+    def __init__(self, branches: dict[str, Branch], neck: Neck) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict({name: branches[name] for name in neck.used})
+        self.neck = neck
+
+    def forward(self, images: Tensor) -> Output:
+        """Images (B, 1, H, W) in [0, 1] -> Output."""
+        output: Output = self.neck({name: branch(images) for name, branch in self.branches.items()})
+        return output
+
+
+def count_parameters(network: nn.Module) -> dict[str, int]:
+    """Trainable numbers in each part: the branches by name, fusion, attention, classifier and head."""
+    parts: dict[str, int] = {}
+    for name, parameter in network.named_parameters():
+        path = name.split(".")
+        part = path[1] if path[0] in ("branches", "neck") else path[0]
+        parts[part] = parts.get(part, 0) + parameter.numel()
+    return parts

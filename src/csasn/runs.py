@@ -1,0 +1,192 @@
+"""The run folder: plain files, each remembered with the hash of what it was made from."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import polars as pl
+
+from csasn import __version__
+from csasn.config import Configuration, read_configuration, to_toml
+from csasn.errors import BadInputError, MismatchError
+from csasn.files import file_sha256, read_json, write_bytes, write_json
+from csasn.schema import ClassList, classes_of, manifest_sha256, read_manifest
+
+STAGES = ("split", "fit", "predict", "evaluate", "report")
+VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
+COHORT_FILES = ("manifest.parquet", "ledger.csv", "certificate.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A run folder that belongs to one cohort and one configuration.
+
+    `run.json` holds both hashes, the versions, and per stage the SHA-256 of its inputs and outputs.
+    """
+
+    folder: Path
+    configuration: Configuration
+
+    def path(self, name: str) -> Path:
+        """A file of the run folder, by its plain name."""
+        return self.folder / name
+
+    def manifest(self) -> pl.DataFrame:
+        """The manifest, row order kept."""
+        return read_manifest(self.folder)
+
+    def classes(self) -> ClassList:
+        """The class list that the manifest declares."""
+        return classes_of(self.manifest())
+
+    def certificate(self) -> dict[str, object]:
+        """The integrity certificate: images_root, simulated, counts, checks."""
+        return read_json(self.path("certificate.json"))
+
+    def images_root(self) -> Path:
+        """The folder below which image_path and mask_path lie."""
+        return Path(str(self.certificate()["images_root"]))
+
+    def simulated(self) -> bool:
+        """Whether the cohort is simulated; every page and figure then says so."""
+        return bool(self.certificate()["simulated"])
+
+    def split(self) -> pl.DataFrame:
+        """The split: fold, image_path, patient_id, partition."""
+        self.require("split.csv")
+        return pl.read_csv(self.path("split.csv"), schema_overrides={"patient_id": pl.String, "image_path": pl.String})
+
+    def record(self) -> dict[str, object]:
+        """The content of run.json."""
+        return read_json(self.path("run.json"))
+
+    def stages(self) -> dict[str, dict[str, object]]:
+        """What run.json remembers of each finished stage."""
+        found = self.record().get("stages", {})
+        if not isinstance(found, dict):
+            raise BadInputError(f"{self.path('run.json')} holds no table of stages: start the run in a new folder.")
+        return found
+
+    def require(self, name: str) -> Path:
+        """The path of a file that an earlier stage made, after checking that it is still that very file.
+
+        Raises BadInputError where no stage has made it, MismatchError where its hash changed since.
+        """
+        made_by = [(stage, entry) for stage, entry in self.stages().items() if name in _hashes(entry, "outputs")]
+        if not made_by or not self.path(name).is_file():
+            raise BadInputError(
+                f"{self.path(name)} has not been made yet: run the earlier stages "
+                f"({', '.join(STAGES)}, in this order) or `csasn run`."
+            )
+        stage, entry = made_by[0]
+        expected, found = _hashes(entry, "outputs")[name], file_sha256(self.path(name))
+        if found != expected:
+            raise MismatchError(
+                f"{self.path(name)} is not the file that stage `{stage}` wrote.\n"
+                f"  expected sha256 {expected}\n  found    sha256 {found}\n"
+                f"Restore it, or run `csasn {stage}` again."
+            )
+        return self.path(name)
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage's outputs stand as it wrote them and its inputs are still those that it read."""
+        entry = self.stages().get(stage)
+        if entry is None:
+            return False
+        expected = _hashes(entry, "inputs") | _hashes(entry, "outputs")
+        return all(self.path(name).is_file() and file_sha256(self.path(name)) == sha for name, sha in expected.items())
+
+    def finish(
+        self, stage: str, *, inputs: tuple[str, ...], outputs: tuple[str, ...], notes: dict[str, object] | None = None
+    ) -> None:
+        """Remember a stage with the hashes of what it read and wrote; later stages are forgotten."""
+        record = self.record()
+        earlier = STAGES[: STAGES.index(stage)]
+        stages: dict[str, object] = {name: entry for name, entry in self.stages().items() if name in earlier}
+        stages[stage] = {
+            "inputs": {name: file_sha256(self.path(name)) for name in inputs},
+            "outputs": {name: file_sha256(self.path(name)) for name in outputs},
+            **(notes or {}),
+        }
+        write_json(self.path("run.json"), record | {"stages": stages})
+
+
+def _hashes(entry: dict[str, object], side: str) -> dict[str, str]:
+    found = entry.get(side, {})
+    return found if isinstance(found, dict) else {}
+
+
+def create_run(cohort: Path, folder: Path, configuration: Configuration) -> Run:
+    """A new run folder for a cohort, or the existing one when it belongs to the same cohort and configuration.
+
+    Raises MismatchError, naming both hashes, where the folder belongs to another cohort or configuration, and
+    BadInputError where it holds something else.
+    """
+    manifest = read_manifest(cohort)
+    certificate = read_json(cohort / "certificate.json")
+    hashes = {
+        "manifest_sha256": manifest_sha256(manifest),
+        "configuration_sha256": configuration.sha256(),
+    }
+    if certificate.get("manifest_sha256") != hashes["manifest_sha256"]:
+        raise MismatchError(
+            f"{cohort / 'manifest.parquet'} is not the manifest that its certificate certifies.\n"
+            f"  certificate: {certificate.get('manifest_sha256')}\n  manifest:    {hashes['manifest_sha256']}\n"
+            "Make the cohort again with `csasn ingest` or `csasn simulate`."
+        )
+    if (folder / "run.json").is_file():
+        _refuse_another(folder, read_json(folder / "run.json"), hashes)
+        return open_run(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInputError(f"{folder} is not empty and is not a run folder: choose another --out.")
+    root = (cohort / str(certificate["images_root"])).resolve()
+    for name in COHORT_FILES[:2]:
+        write_bytes(folder / name, (cohort / name).read_bytes())
+    write_json(folder / "certificate.json", certificate | {"images_root": str(root)})
+    write_bytes(folder / "config.toml", to_toml(configuration).encode())
+    write_json(
+        folder / "run.json",
+        {
+            **hashes,
+            "csasn": __version__,
+            "python": platform.python_version(),
+            "versions": {name: _version(name) for name in VERSIONS_OF},
+            "seed": configuration.fit.seed,
+            "stages": {},
+        },
+    )
+    return Run(folder=folder, configuration=configuration)
+
+
+def _refuse_another(folder: Path, record: dict[str, object], hashes: dict[str, str]) -> None:
+    for name, what in (("manifest_sha256", "cohort"), ("configuration_sha256", "configuration")):
+        if record.get(name) != hashes[name]:
+            raise MismatchError(
+                f"The run folder {folder} was made from another {what}.\n"
+                f"  it was made from {record.get(name)}\n  this command has {hashes[name]}\n"
+                f"Choose another --out, or give the {what} that it was made from."
+            )
+
+
+def open_run(folder: Path) -> Run:
+    """An existing run folder; its manifest and configuration are checked against run.json.
+
+    Raises BadInputError where it is no run folder, MismatchError where either was changed by hand.
+    """
+    if not (folder / "run.json").is_file():
+        raise BadInputError(f"{folder} is not a run folder (it has no run.json): make one with `csasn split` or `run`.")
+    configuration = read_configuration(folder / "config.toml")
+    hashes = {
+        "manifest_sha256": manifest_sha256(read_manifest(folder)),
+        "configuration_sha256": configuration.sha256(),
+    }
+    _refuse_another(folder, read_json(folder / "run.json"), hashes)
+    return Run(folder=folder, configuration=configuration)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

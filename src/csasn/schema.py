@@ -1,0 +1,139 @@
+"""The records that travel between rooms: manifest, ledger, split and prediction columns, and the class list."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from csasn.errors import BadInputError, listing
+
+MANIFEST_COLUMNS: dict[str, type[pl.DataType]] = {
+    "image_path": pl.String,  # relative to the certificate's images_root, POSIX separators
+    "sha256": pl.String,  # of the file's bytes, 64 hexadecimal digits
+    "site": pl.String,
+    "patient_id": pl.String,  # a pseudonym; unique across sites
+    "nodule_id": pl.String,  # unique across patients
+    "view": pl.String,  # "transverse", "longitudinal" or null
+    "malignant": pl.Boolean,
+    "subtype": pl.String,  # the class; null where only benign or malignant is known
+    "mask_path": pl.String,  # nodule mask, relative like image_path; null where there is none
+    "pixel_spacing_mm": pl.Float64,  # null where unknown
+    "width_px": pl.Int32,
+    "height_px": pl.Int32,
+    "frame": pl.Int32,  # frame number within a cine loop, 0 for a still
+    "device": pl.String,
+    "split_hint": pl.String,  # a partition declared by the source ("train", "tuning", "test") or null
+}
+REQUIRED_COLUMNS = ("image_path", "sha256", "site", "patient_id", "nodule_id", "malignant")
+LEDGER_COLUMNS = {"item": pl.String, "code": pl.String, "reason": pl.String}
+SPLIT_COLUMNS = {"fold": pl.Int32, "image_path": pl.String, "patient_id": pl.String, "partition": pl.String}
+PARTITIONS = ("train", "tuning", "test")
+# predictions.parquet: the columns below, then logit_<class> and probability_<class> for every class, in class order.
+PREDICTION_COLUMNS = {
+    "model": pl.String,  # "csasn" or the name of a rival
+    "fold": pl.Int32,
+    "partition": pl.String,  # "tuning" or "test"; a training row is never predicted
+    "image_path": pl.String,
+    "site": pl.String,
+    "nodule_id": pl.String,
+    "patient_id": pl.String,
+    "malignant": pl.Boolean,
+    "subtype": pl.String,
+}
+# history.csv: one row an epoch.
+HISTORY_COLUMNS = {
+    "model": pl.String,
+    "fold": pl.Int32,
+    "stage": pl.String,  # "frozen" or "finetune"
+    "epoch": pl.Int32,
+    "train_loss": pl.Float64,
+    "tuning_loss": pl.Float64,
+    "tuning_auroc": pl.Float64,  # macro, per image
+    "learning_rate": pl.Float64,
+    "images_per_s": pl.Float64,
+}
+
+# The order in which classes are numbered and shown: these first, then any other name alphabetically.
+NON_MALIGNANT_ORDER = ("benign", "normal")
+MALIGNANT_ORDER = ("PTC", "FTC", "MTC", "ATC", "malignant")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassList:
+    """The classes of a cohort: the non-malignant group first, then the malignant one.
+
+    `names[:n_non_malignant]` is the non-malignant group, `names[n_non_malignant:]` the malignant group.
+    """
+
+    names: tuple[str, ...]
+    n_non_malignant: int
+
+    @property
+    def non_malignant(self) -> tuple[str, ...]:
+        """Names of the non-malignant group."""
+        return self.names[: self.n_non_malignant]
+
+    @property
+    def malignant(self) -> tuple[str, ...]:
+        """Names of the malignant group."""
+        return self.names[self.n_non_malignant :]
+
+
+def order_names(names: Iterable[str], first: tuple[str, ...]) -> list[str]:
+    """Names in the declared order, then the others alphabetically."""
+    return sorted(set(names), key=lambda name: (first.index(name) if name in first else len(first), name))
+
+
+def classes_of(manifest: pl.DataFrame) -> ClassList:
+    """The class list that a manifest declares by its `subtype` and `malignant` columns.
+
+    Raises BadInputError where a class is both malignant and not, or where either group is empty.
+    """
+    labelled = manifest.filter(pl.col("subtype").is_not_null())
+    benign = set(labelled.filter(~pl.col("malignant"))["subtype"].to_list())
+    cancer = set(labelled.filter(pl.col("malignant"))["subtype"].to_list())
+    if both := sorted(benign & cancer):
+        raise BadInputError(
+            "A class is either malignant or not. These stand in both groups:\n"
+            + listing(both)
+            + "\nCorrect the `malignant` column of the manifest's source and ingest it again."
+        )
+    if not benign or not cancer:
+        raise BadInputError(
+            "A cohort needs at least one malignant and one non-malignant class; "
+            f"received non-malignant {sorted(benign)} and malignant {sorted(cancer)}. "
+            "Check the labels, and which of them are declared malignant."
+        )
+    names = order_names(benign, NON_MALIGNANT_ORDER) + order_names(cancer, MALIGNANT_ORDER)
+    return ClassList(names=tuple(names), n_non_malignant=len(benign))
+
+
+def complete_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with every manifest column present (missing ones null), in order and in type."""
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(dtype)
+        for name, dtype in MANIFEST_COLUMNS.items()
+    )
+
+
+def read_manifest(folder: Path) -> pl.DataFrame:
+    """The manifest of a cohort or run folder; BadInputError where it is missing or lacks columns."""
+    path = folder / "manifest.parquet"
+    if not path.is_file():
+        raise BadInputError(
+            f"No manifest.parquet in {folder}. A cohort folder is made by `csasn ingest SOURCE --out COHORT` "
+            "or `csasn simulate --out COHORT`."
+        )
+    manifest = pl.read_parquet(path)
+    if missing := [name for name in MANIFEST_COLUMNS if name not in manifest.columns]:
+        raise BadInputError(f"{path} lacks the columns\n{listing(missing)}\nIngest the source again.")
+    if manifest.is_empty():
+        raise BadInputError(f"{path} has no rows: there is nothing to learn from.")
+    return manifest
+
+
+def manifest_sha256(manifest: pl.DataFrame) -> str:
+    """SHA-256 of a manifest's content (its rows as CSV), independent of how parquet stored it."""
+    return hashlib.sha256(manifest.select(list(MANIFEST_COLUMNS)).write_csv().encode()).hexdigest()

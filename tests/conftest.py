@@ -1,0 +1,27 @@
+"""Fixtures shared by every test: where the development data and pretrained weights lie, if they do."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+def _folder_or_skip(variable: str, default: Path) -> Path:
+    folder = Path(os.environ.get(variable) or default)
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: set {variable} to a folder that holds it to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real ultrasound images (CSASN_DATA, else ../shared/data beside the checkout)."""
+    return _folder_or_skip("CSASN_DATA", SHARED / "data")
+
+
+@pytest.fixture(scope="session")
+def weights_folder() -> Path:
+    """The folder of pretrained weights (CSASN_WEIGHTS, else ../shared/weights beside the checkout)."""
+    return _folder_or_skip("CSASN_WEIGHTS", SHARED / "weights")

@@ -1,0 +1,163 @@
+"""The main job through the command line: simulated everywhere, real ultrasound wherever CSASN_DATA exists."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+N_A_CLASS = 20
+STAGE_FILES = ("split.csv", "history.csv", "predictions.parquet", "metrics.json", "report.html")
+SMOKE = Path(__file__).parents[1] / "configs" / "smoke.toml"
+
+
+def csasn(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "csasn", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def succeed(*arguments: object) -> str:
+    done = csasn(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def simulated_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cohort = tmp_path_factory.mktemp("simulated") / "cohort"
+    succeed("simulate", "--out", cohort, "--patients", 40, "--sites", 2, "--seed", 1)
+    return cohort
+
+
+@pytest.fixture(scope="module")
+def simulated_run(simulated_cohort: Path) -> Path:
+    run = simulated_cohort.parent / "run"
+    out = succeed("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", run)
+    assert out.rstrip().endswith("report.html")
+    return run
+
+
+def test_run_writes_every_file_and_tests_every_image_once(simulated_cohort: Path, simulated_run: Path) -> None:
+    for name in STAGE_FILES:
+        assert (simulated_run / name).is_file()
+    manifest = pl.read_parquet(simulated_cohort / "manifest.parquet")
+    predictions = pl.read_parquet(simulated_run / "predictions.parquet")
+    assert set(predictions["model"]) == {"csasn", "cnn-only", "vit-only", "vit-logistic-regression"}
+    for _, of_model in predictions.filter(pl.col("partition") == "test").group_by("model"):
+        assert sorted(of_model["image_path"]) == sorted(manifest["image_path"])
+    probabilities = predictions.select(pl.sum_horizontal(pl.col("^probability_.*$")))
+    assert probabilities.to_series().is_between(1 - 1e-6, 1 + 1e-6).all()
+
+
+def test_simulated_report_is_stamped_and_self_contained(simulated_run: Path) -> None:
+    page = (simulated_run / "report.html").read_text()
+    assert "SIMULATED" in page
+    assert "<script" not in page
+    assert 'src="http' not in page
+
+
+def test_same_command_again_does_nothing_and_other_settings_are_refused(
+    simulated_cohort: Path, simulated_run: Path
+) -> None:
+    before = {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES}
+    again = ("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", simulated_run)
+    out = succeed(*again)
+    assert out.count("already done") == 5
+    assert {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES} == before
+    refused = csasn(*again, "--fit.frozen-epochs", 5)
+    assert refused.returncode == 1
+    assert "another configuration" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_goes_on_after_the_last_finished_fold_with_the_same_result(
+    simulated_cohort: Path, simulated_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    lost = run / "checkpoints/csasn/fold1.safetensors"
+    kept = run / "checkpoints/csasn/fold0.safetensors"
+    lost.unlink()
+    record = json.loads((run / "run.json").read_text())
+    record["stages"] = {"split": record["stages"]["split"]}
+    (run / "run.json").write_text(json.dumps(record))
+    before = kept.stat().st_mtime_ns
+    succeed("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", run)
+    assert kept.stat().st_mtime_ns == before
+    first, second = (pl.read_parquet(each / "predictions.parquet") for each in (simulated_run, run))
+    assert first.equals(second)
+
+
+def test_run_folder_of_another_cohort_is_refused(simulated_run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    succeed("simulate", "--out", other, "--patients", 40, "--sites", 2, "--seed", 2)
+    refused = csasn("run", "--cohort", other, "--config", SMOKE, "--out", simulated_run)
+    assert refused.returncode == 1
+    assert "another cohort" in refused.stderr
+
+
+def test_changed_prediction_file_is_refused(simulated_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    predictions = pl.read_parquet(run / "predictions.parquet")
+    predictions.head(10).write_parquet(run / "predictions.parquet")
+    refused = csasn("evaluate", run)
+    assert refused.returncode == 1
+    assert "expected sha256" in refused.stderr
+    assert "found" in refused.stderr
+
+
+def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ("--split.scheme", "leave-one-site-out", "--fit.finetune-epochs", 1, "--fit.rivals", "cnn-only")
+    succeed("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", run, *options, "--fit.weights", "none")
+    split = pl.read_csv(run / "split.csv")
+    manifest = pl.read_parquet(simulated_cohort / "manifest.parquet")
+    tested = split.filter(pl.col("partition") == "test").join(manifest, on="image_path")
+    assert tested.group_by("fold").agg(pl.col("site").n_unique())["site"].to_list() == [1, 1]
+    history = pl.read_csv(run / "history.csv")
+    assert set(history["stage"]) == {"frozen", "finetune"}
+    assert "none" in json.loads((run / "run.json").read_text())["stages"]["fit"]["weights"]["cnn"]["source"]
+
+
+@pytest.fixture(scope="module")
+def busi_miniature(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty real images, twenty a class, laid out as the whole set is."""
+    source = data_folder / "busi"
+    target = tmp_path_factory.mktemp("busi")
+    with (source / "labels.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    chosen: list[dict[str, str]] = []
+    for label in ("benign", "malignant", "normal"):
+        chosen += [row for row in rows if row["label"] == label][:N_A_CLASS]
+    for row in chosen:
+        for column in ("image", "mask"):
+            (target / row[column]).parent.mkdir(exist_ok=True)
+            shutil.copy(source / row[column], target / row[column])
+    with (target / "labels.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(chosen)
+    return target
+
+
+def test_real_ultrasound_miniature(busi_miniature: Path, tmp_path: Path) -> None:
+    cohort, run = tmp_path / "cohort", tmp_path / "run"
+    succeed("ingest", busi_miniature, "--out", cohort)
+    succeed("run", "--cohort", cohort, "--config", SMOKE, "--out", run)
+    records = json.loads((run / "metrics.json").read_text())["records"]
+    macro = [
+        each
+        for each in records
+        if (each["model"], each["unit"], each["target"], each["metric"], each["site"])
+        == ("csasn", "image", "all", "macro_auroc", "all")
+    ]
+    assert len(macro) == 1
+    assert macro[0]["n"] == 3 * N_A_CLASS
+    assert 0 <= macro[0]["low"] <= macro[0]["estimate"] <= macro[0]["high"] <= 1
+    assert "SIMULATED" not in (run / "report.html").read_text()

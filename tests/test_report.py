@@ -1,0 +1,99 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from csasn.errors import BadInputError
+from csasn.evidence.evaluate import evaluate_run
+from csasn.report import figures
+from csasn.report.page import hardest_errors, report_run
+from csasn.runs import Run
+from synthetic_run import history, make_run
+
+SECTIONS = {"cohort", "checks", "results", "rivals", "curves", "confusion", "reliability", "training", "errors"}
+SECTIONS |= {"limits", "made"}
+FIGURES = {"roc", "precision-recall", "confusion", "reliability", "training", "comparison"}
+
+
+class Outline(HTMLParser):
+    """Ids and tags of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made = make_run(tmp_path_factory.mktemp("simulated"))
+    evaluate_run(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> str:
+    return report_run(run).read_text()
+
+
+def test_the_page_has_every_section_and_no_script(page: str) -> None:
+    outline = Outline()
+    outline.feed(page)
+    assert set(outline.ids) >= SECTIONS
+    assert len(outline.ids) == len(set(outline.ids))
+    assert "script" not in outline.tags
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+    assert outline.tags.count("svg") == len(FIGURES)
+    assert "FAILED" in page
+    assert "none: random start" in page
+
+
+def test_a_simulated_run_says_so_on_every_section_and_figure(run: Run, page: str) -> None:
+    assert page.count('<span class="stamp">SIMULATED</span>') == page.count("<h2")
+    assert "SIMULATED COHORT: not clinical evidence" in page
+    found = {path.stem: path.read_text() for path in run.path("figures").glob("*.svg")}
+    assert set(found) == FIGURES
+    assert all("SIMULATED COHORT" in svg for svg in found.values())
+
+
+def test_what_others_wrote_is_escaped(page: str) -> None:
+    assert "P<b>007" not in page
+    assert "P&lt;b&gt;007&lt;/b&gt;" in page
+    assert "Hill & Dale" not in page
+    assert "Hill &amp; Dale" in page
+
+
+def test_the_hardest_errors_are_errors_and_say_where_a_picture_is_missing(run: Run) -> None:
+    predictions = pl.read_parquet(run.path("predictions.parquet"))
+    errors = hardest_errors(predictions, run.classes(), run.images_root(), n=200)
+    assert all(each.reference != each.predicted for each in errors)
+    assert [each.p_reference for each in errors] == sorted(each.p_reference for each in errors)
+    assert {each.missing for each in errors if each.reference == "ATC"} == {"the picture is missing"}
+    assert all(each.picture for each in errors if each.reference != "ATC")
+    outside = predictions.with_columns(("../../" + pl.col("image_path")).alias("image_path"))
+    first = hardest_errors(outside, run.classes(), run.images_root(), n=1)[0]
+    assert first.picture is None
+    assert "leads out" in first.missing
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    once, again = (figures.confusion(["a", "b"], [[3, 1], [0, 0]], simulated=True) for _ in range(2))
+    assert once == again
+    assert figures.training(history(), simulated=False) == figures.training(history(), simulated=False)
+
+
+def test_a_real_cohort_is_not_stamped(tmp_path: Path) -> None:
+    made = make_run(tmp_path, simulated=False)
+    with pytest.raises(BadInputError, match="earlier stages"):
+        report_run(made)
+    evaluate_run(made)
+    assert "SIMULATED" not in report_run(made).read_text()
+    assert all("SIMULATED" not in path.read_text() for path in made.path("figures").glob("*.svg"))
+    assert made.finished("report")
