@@ -6,6 +6,10 @@ STAMP := $(VENV)/.installed
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 CHECKED := src tests $(wildcard benchmarks examples)
 
+# Pretrained weights and real images beside the checkout are used where they exist.
+export CSASN_WEIGHTS ?= $(wildcard ../shared/weights)
+export CSASN_DATA ?= $(wildcard ../shared/data)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo test lint bench soak clean

@@ -21,6 +21,7 @@ SETTINGS = NetworkSettings(
     vit="test_vit",
     vit_channels=VIT,
     classifier_channels=16,
+    feature_dropout=0.0,
     dropout=0.0,
 )
 
@@ -82,7 +83,7 @@ def test_it_reads_zeros_and_constants_without_nan() -> None:
 
 
 def test_two_evaluations_are_bit_identical() -> None:
-    network = tiny(dropout=0.5).eval()
+    network = tiny(dropout=0.5, feature_dropout=0.5).eval()
     with torch.no_grad():
         first, second = network(images()), network(images())
         assert not torch.equal(first.logits, network(images() * 0.5).logits)
@@ -90,13 +91,12 @@ def test_two_evaluations_are_bit_identical() -> None:
         assert torch.equal(getattr(first, field.name), getattr(second, field.name)), field.name
 
 
-def test_dropout_works_in_training_alone() -> None:
-    network = tiny(dropout=0.9)
+@pytest.mark.parametrize("setting", ["dropout", "feature_dropout"])
+def test_dropout_works_in_training_alone(setting: str) -> None:
+    network = tiny(**{setting: 0.9}).eval()
     for layer in network.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, nn.Dropout | nn.Dropout2d):
             layer.train()
-        else:
-            layer.training = False
     with torch.no_grad():
         assert not torch.equal(network(images()).logits, network(images()).logits)
 
@@ -139,7 +139,6 @@ def test_the_transformers_map_is_its_patches_in_place() -> None:
 def test_grey_is_standardised_as_the_weights_were_trained() -> None:
     branch = tiny_branches()["cnn"].eval()
     seen: list[torch.Tensor] = []
-    branch.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     branch.backbone.forward_features = lambda x: (seen.append(x), x)[1]
     branch(torch.full((1, 1, 4, 4), 0.5))
     cfg = branch.backbone.pretrained_cfg
@@ -195,9 +194,7 @@ def test_every_switch_builds_runs_and_counts(changes: dict[str, str]) -> None:
     if changes.get("fusion") == "pooled":
         assert output.fused_map.shape[2:] == (1, 1)
     counted = count_parameters(network)
-    of_branches = {
-        name: sum(p.numel() for p in branch.parameters()) for name, branch in network.branches.items()
-    }
+    of_branches = {name: sum(p.numel() for p in branch.parameters()) for name, branch in network.branches.items()}
     expected = {name: n for name, n in neck_parameters(**changes).items() if n} | of_branches
     assert counted == expected
     assert sum(counted.values()) == sum(parameter.numel() for parameter in network.parameters())
@@ -219,13 +216,11 @@ def test_fusion_puts_the_transformer_first() -> None:
     assert (pooled([vit, cnn])[:, :, 0, 0] / scale)[0].tolist() == pytest.approx([5, 5, 5, 1.5])
 
 
-@pytest.mark.parametrize("kind", ["cnn", "vit"])
-def test_a_wrong_declared_width_names_both_numbers(kind: str) -> None:
-    with pytest.raises(BadInputError, match=f"declared 100, timm builds {CNN if kind == 'cnn' else VIT}"):
-        if kind == "cnn":
-            build_cnn("test_efficientnet", channels=100, overlay=None)
-        else:
-            build_vit("test_vit", channels=100, size_px=SIZE_PX, overlay=None)
+def test_a_wrong_declared_width_names_both_numbers() -> None:
+    with pytest.raises(BadInputError, match=f"declared 100, timm builds {CNN}"):
+        build_cnn("test_efficientnet", channels=100, overlay=None)
+    with pytest.raises(BadInputError, match=f"declared 100, timm builds {VIT}"):
+        build_vit("test_vit", channels=100, size_px=SIZE_PX, overlay=None)
 
 
 def test_an_unknown_name_is_refused_with_near_ones() -> None:

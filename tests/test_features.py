@@ -96,9 +96,7 @@ def test_views_are_plain_then_mirrored_then_drawn() -> None:
     assert torch.equal(views.images(rows, 2)[1], views.images(np.array([5]), 2)[0])
 
 
-def test_an_interrupted_computation_goes_on(
-    tmp_path: Path, vit: Branch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_computation_goes_on(tmp_path: Path, vit: Branch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "BATCH_SIZE", 4)
     monkeypatch.setattr(features, "FLUSH_EVERY", 2)
     first = Counted(vit, stop_after=1 + 3)  # the probe of the shapes, then three batches of four

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -57,6 +57,7 @@ def test_flat_malignancy_is_the_log_odds_of_the_summed_probabilities() -> None:
     assert output.malignancy.item() == pytest.approx(math.log(12 / 3))
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     n_benign=st.integers(1, 3),
     n_cancer=st.integers(1, 4),

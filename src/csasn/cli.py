@@ -6,20 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from csasn import __version__
-from csasn.config import Configuration, Scheme, read_configuration
 from csasn.errors import CsasnError
 
 EXIT_REFUSED = 1
 EXIT_ITEMS_SET_ASIDE = 3
-
-Settings = Annotated[Configuration, tyro.conf.arg(name="")]
+EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +92,7 @@ class Ingest:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Deal patients into folds and partitions; makes the run folder."""
+    """Deal patients into folds and partitions; makes the run folder. --scheme is short for --split.scheme."""
 
     cohort: Path
     """Cohort folder made by ingest or simulate."""
@@ -104,20 +100,14 @@ class Split:
     """Run folder to make."""
     config: Path | None = None
     """TOML file of settings that differ from the defaults."""
-    scheme: Scheme | None = None
-    """Short for --split.scheme."""
-    settings: Settings = field(default_factory=Configuration)
+    settings: ClassVar[Any]  # a Configuration; becomes an argument in `configured`
 
     def __call__(self) -> int:
         """Make the run folder and split.csv."""
         from csasn.cohort.split import split_run
         from csasn.runs import create_run
 
-        settings = self.settings
-        if self.scheme is not None:
-            scheme = settings.split.model_copy(update={"scheme": self.scheme})
-            settings = settings.model_copy(update={"split": scheme})
-        return wrote("split", split_run(create_run(self.cohort, self.out, settings)))
+        return wrote("split", split_run(create_run(self.cohort, self.out, self.settings)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +121,12 @@ class OfRun:
         """Do the stage that the command is named after."""
         from csasn.runs import open_run
 
+        name = type(self).__name__.lower()
+        run = open_run(self.run)  # before the stage is imported: a wrong folder is refused at once
         with Bars() as bars:
-            written = stage(type(self).__name__.lower())(open_run(self.run), bars)
-        return wrote(type(self).__name__.lower(), written)
+            written = stage(name)(run, bars)
+        tell_weights(run, name)
+        return wrote(name, written)
 
 
 class Fit(OfRun):
@@ -162,7 +155,7 @@ class Run:
     """Run folder to make, or to go on with."""
     config: Path | None = None
     """TOML file of settings that differ from the defaults, for instance configs/lite.toml."""
-    settings: Settings = field(default_factory=Configuration)
+    settings: ClassVar[Any]  # a Configuration; becomes an argument in `configured`
 
     def __call__(self) -> int:
         """Run every stage that is not finished yet."""
@@ -177,6 +170,7 @@ class Run:
             with Bars() as bars:
                 written = stage(name)(run, bars)
             print(f"{name}: {time.perf_counter() - started:.0f} s, wrote {written}")
+            tell_weights(run, name)
         return wrote("report", run.path("report.html"))
 
 
@@ -203,10 +197,21 @@ def stage(name: str) -> Callable[[Any, "Bars"], Path]:
     return lambda run, _: report_run(run)
 
 
+def tell_weights(run: Any, name: str) -> None:
+    """After fit, say which weights each branch started from."""
+    if name == "fit":
+        for origin in run.stages()["fit"]["weights"].values():
+            source = "random weights" if origin["source"] == "none" else f"weights from {origin['source']}"
+            print(f"  {origin['name']}: {source}, sha256 {origin['sha256'] or origin['state_sha256']}")
+
+
 class Bars:
     """Progress bars with the time left, on standard error; a part that takes no time shows none."""
 
     def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -214,7 +219,7 @@ class Bars:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=Console(stderr=True),
         )
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -244,7 +249,9 @@ def wrote(what: str, path: Path) -> int:
     return 0
 
 
-COMMANDS: tuple[type, ...] = (Simulate, Ingest, Split, Fit, Predict, Evaluate, Report, Run)
+COMMANDS: dict[str, type] = {
+    command.__name__.lower(): command for command in (Simulate, Ingest, Split, Fit, Predict, Evaluate, Report, Run)
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -254,33 +261,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"csasn {__version__}")
         return
     try:
-        command = tyro.cli(command_type(given), args=given, prog="csasn", description=__doc__)
-        code = command()
+        code = parsed(given)()
     except CsasnError as error:
         print(f"csasn: {error}", file=sys.stderr)
         code = EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("csasn: interrupted; run the same command again to go on.", file=sys.stderr)
+        code = EXIT_INTERRUPTED
     if code:
         sys.exit(code)
 
 
-def command_type(given: Sequence[str]) -> Any:
-    """The union of the commands, with the settings of --config as defaults of the commands that have settings."""
-    settings = read_configuration(config) if (config := config_path(given)) else Configuration()
-    parts = []
-    for command in COMMANDS:
-        if "settings" in getattr(command, "__dataclass_fields__", {}):
-            command = configured(command, settings)
-        parts.append(Annotated[command, tyro.conf.subcommand(command.__name__.lower(), prefix_name=False)])
-    union = parts[0]
-    for part in parts[1:]:
-        union = union | part
-    return union
+def parsed(given: list[str]) -> Callable[[], int]:
+    """The command that the arguments name, ready to call; settings come from --config, then from the arguments.
+
+    Only the named command's parser is built, and without a command only the list of commands, so that help is quick.
+    """
+    if not given or given[0] not in COMMANDS:
+        bare = [
+            Annotated[dataclass(type(command.__name__, (), {"__doc__": command.__doc__})), tyro.conf.subcommand(name)]
+            for name, command in COMMANDS.items()
+        ]
+        overview: Any = Union[tuple(bare)]  # noqa: UP007 - built at run time
+        tyro.cli(overview, args=given, prog="csasn", description="Rare thyroid carcinoma recognition in ultrasound.")
+    name, options = given[0], given[1:]
+    command = COMMANDS[name]
+    chosen: Callable[[], int]
+    if command not in (Split, Run):
+        chosen = tyro.cli(command, args=options, prog=f"csasn {name}")
+        return chosen
+    from pydantic import ValidationError
+
+    from csasn.config import refused_settings
+
+    if name == "split":
+        options = [word.replace("--scheme", "--split.scheme") for word in options]
+    try:
+        chosen = tyro.cli(configured(command, config_path(options)), args=options, prog=f"csasn {name}")
+    except ValidationError as error:
+        raise refused_settings(error, source="The command line") from None
+    return chosen
 
 
-def configured(command: type, settings: Configuration) -> type:
-    """The command with these settings as its defaults."""
+def configured(command: type, config: Path | None) -> type:
+    """The command with every setting as an argument, whose defaults are those of a TOML file where one is given."""
+    from csasn.config import Configuration, read_configuration
+
+    settings = Configuration() if config is None else read_configuration(config)
     body = {
-        "__annotations__": {"settings": Settings},
+        "__annotations__": {"settings": Annotated[Configuration, tyro.conf.arg(name="")]},
         "settings": field(default_factory=lambda: settings),
         "__doc__": command.__doc__,
         "__module__": command.__module__,

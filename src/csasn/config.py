@@ -4,9 +4,9 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csasn.errors import BadInputError, listing
 
@@ -18,7 +18,7 @@ Rival = Literal["cnn-only", "vit-only", "vit-logistic-regression"]
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitSettings(Settings):
@@ -81,8 +81,10 @@ class NetworkSettings(Settings):
     """Channel attention's bottleneck ratio r."""
     classifier: Literal["residual-multiscale", "multiscale", "linear"] = "residual-multiscale"
     """Residual multiscale classifier, the same without the shortcut, or pooling alone."""
-    classifier_channels: Annotated[int, Field(ge=8)] = 256
+    classifier_channels: Annotated[int, Field(ge=8)] = 128
     """Width of the multiscale classifier, channels."""
+    feature_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Dropout of whole channels of the fused map and of the class token, before the attention."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """Dropout before the heads."""
     head: Literal["chain", "flat"] = "chain"
@@ -96,7 +98,7 @@ class LossSettings(Settings):
     """Task weights learned from uncertainty (Kendall 2018), or all one."""
     classes: Literal["dynamic", "effective-number", "none"] = "dynamic"
     """Class weights that follow difficulty on top of the effective number, the latter alone, or none."""
-    effective_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    effective_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     """Beta of the effective number of samples (Cui 2019)."""
     difficulty_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Memory of the running difficulty of each class, per step."""
@@ -108,8 +110,8 @@ class FitSettings(Settings):
     weights: str = "auto"
     """Pretrained weights: auto (CSASN_WEIGHTS, else the installed package, else none), hub, none, or a folder."""
     cached_views: Annotated[int, Field(ge=1, le=64)] = 6
-    """Augmented versions of each training image whose maps are cached for the frozen stage (the plain one first)."""
-    frozen_epochs: Annotated[int, Field(ge=1)] = 40
+    """Views of each image whose maps are cached: the plain one, its mirror, then augmented ones."""
+    frozen_epochs: Annotated[int, Field(ge=1)] = 30
     """Most epochs of the frozen stage."""
     frozen_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """Peak AdamW rate of the frozen stage."""
@@ -119,11 +121,15 @@ class FitSettings(Settings):
     """Peak AdamW rate of the branches in fine-tuning; everything above them takes ten times that."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Images a step."""
+    feature_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.4
+    """Beta parameter of mixup between the cached features of two images, in the frozen stage; 0 turns it off."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
+    """Memory, per step, of the moving average of the weights that is evaluated and kept."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
     """AdamW's decoupled weight decay."""
     warmup_fraction: Fraction = 0.1
     """Share of the steps in which the rate rises linearly, before the cosine."""
-    patience_epochs: Annotated[int, Field(ge=1)] = 12
+    patience_epochs: Annotated[int, Field(ge=1)] = 10
     """Epochs without a better tuning loss before a stage stops."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 where the device computes it natively, and float32 elsewhere."""
@@ -138,8 +144,8 @@ class FitSettings(Settings):
 class PredictSettings(Settings):
     """How a trained model reads."""
 
-    flip_views: bool = True
-    """Average the log-probabilities of the image and its left-right mirror."""
+    n_views: Annotated[int, Field(ge=1, le=64)] = 6
+    """Views of each image whose log-probabilities are averaged: the plain one, its mirror, then augmented ones."""
 
 
 class EvaluateSettings(Settings):
@@ -164,6 +170,14 @@ class Configuration(Settings):
     fit: FitSettings = FitSettings()
     predict: PredictSettings = PredictSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _views_are_cached(self) -> Self:
+        if self.predict.n_views > self.fit.cached_views:
+            raise ValueError(
+                f"predict.n_views ({self.predict.n_views}) must not exceed fit.cached_views ({self.fit.cached_views})"
+            )
+        return self
 
     def sha256(self) -> str:
         """Hash of the resolved settings."""
@@ -192,11 +206,19 @@ def validated(content: dict[str, object], *, source: str) -> Configuration:
     try:
         return Configuration.model_validate(content)
     except ValidationError as error:
-        rows = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (received {e['input']!r})" for e in error.errors()]
-        raise BadInputError(
-            f"{source} sets what CSASN does not have or cannot take:\n{listing(rows)}\n"
-            "`csasn run --help` lists every setting, its unit and its range."
-        ) from None
+        raise refused_settings(error, source=source) from None
+
+
+def refused_settings(error: ValidationError, *, source: str) -> BadInputError:
+    """The error that names each setting that is unknown or out of range, and where it was set."""
+    rows = []
+    for each in error.errors():
+        place = ".".join(map(str, each["loc"]))
+        rows.append(f"{place}: {each['msg']} (received {each['input']!r})" if place else each["msg"])
+    return BadInputError(
+        f"{source} sets what CSASN does not have or cannot take:\n{listing(rows)}\n"
+        "`csasn run --help` lists every setting and its unit."
+    )
 
 
 def to_toml(configuration: Configuration) -> str:
@@ -204,6 +226,6 @@ def to_toml(configuration: Configuration) -> str:
     lines: list[str] = []
     for group, values in configuration.model_dump(mode="json").items():
         lines.append(f"[{group}]")
-        lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
         lines.append("")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from csasn.config import AugmentationSettings
-from csasn.errors import BadInputError
+from csasn.errors import BadInputError, StorageError
 from csasn.files import storage_errors, write_json
 from csasn.imaging.dataset import as_images
 from csasn.imaging.store import PixelStore
@@ -119,10 +120,14 @@ class FeatureCache:
         shapes = {"map": (n, n_views, *grid, channels), "done": (n, n_views)}
         if probe.token is not None:
             shapes["token"] = (n, n_views, channels)
-        with storage_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name, shape in shapes.items():
-                _allocate(self.folder / f"{name}.npy", shape, np.dtype(bool if name == "done" else np.float16))
+        try:
+            with storage_errors(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for name, shape in shapes.items():
+                    _allocate(self.folder / f"{name}.npy", shape, np.dtype(bool if name == "done" else np.float16))
+        except StorageError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         write_json(self.folder / "shapes.json", {name: list(shape) for name, shape in shapes.items()})
 
     def _write(self, rows: NDArray[np.int64], view: int, features: Features) -> None:

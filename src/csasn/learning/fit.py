@@ -17,6 +17,7 @@ from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, write_che
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.rivals import fit_logistic_regression
 from csasn.learning.trainee import (
+    BRANCHES,
     LOGISTIC_REGRESSION,
     Cohort,
     Eyes,
@@ -158,7 +159,12 @@ def _fit_unit(
     """Train one model on one fold and write its checkpoint."""
     path = checkpoint_path(workshop.run, model, rows.fold)
     if model == LOGISTIC_REGRESSION:
-        write_checkpoint(path, fit_logistic_regression(workshop.caches["vit"], workshop.cohort, rows), {"history": []})
+        n_views = workshop.run.configuration.predict.n_views
+        write_checkpoint(
+            path,
+            fit_logistic_regression(workshop.caches["vit"], workshop.cohort, rows, n_views=n_views),
+            {"history": []},
+        )
         progress(1, 1)
         return
     configuration: Configuration = workshop.run.configuration
@@ -176,7 +182,7 @@ def _fit_unit(
         eyes = workshop.eyes(frozen=False)
         history += train_stage(fabric, trainee, eyes, rows, stage, configuration, progress=progress)
     state = trainee.state_dict()
-    kept = {name: each for name, each in state.items() if tuned or not name.startswith("network.branches.")}
+    kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
     write_checkpoint(path, kept, {"history": [{"model": model, **row} for row in history], "finetuned": tuned})
     if tuned:
         for name, state in pristine.items():

@@ -7,28 +7,30 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from csasn.learning.features import MIRRORED_VIEW, PLAIN_VIEW, FeatureCache
+from csasn.learning.features import FeatureCache
 from csasn.learning.trainee import Cohort, FoldRows, tuning_loss
 
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; the tuning loss chooses
+STRENGTHS = (1e-3, 1e-2, 3e-2, 1e-1)  # C of scikit-learn; the tuning loss chooses
 
 
-def fit_logistic_regression(cache: FeatureCache, cohort: Cohort, rows: FoldRows) -> dict[str, Tensor]:
-    """Standardise, then a class-balanced multinomial regression; trained on the plain and mirrored views.
+def fit_logistic_regression(cache: FeatureCache, cohort: Cohort, rows: FoldRows, *, n_views: int) -> dict[str, Tensor]:
+    """Standardise, then a class-balanced multinomial regression; trained on every cached view, the
+    strength chosen on the tuning rows read in `n_views` views.
 
     Rows whose class is unknown are left out. Returns weight (K, C) and bias (K,) with the standardisation folded
     in; a class absent from training has weight 0 and bias -30, a probability of nearly nothing.
     """
     train = rows.train[cohort.class_index[rows.train] >= 0]
-    index = cohort.class_index[train]
-    tokens = np.concatenate([_tokens(cache, cohort, train, view) for view in (PLAIN_VIEW, MIRRORED_VIEW)])
+    index = np.tile(cohort.class_index[train], cache.source.n_views)
+    tokens = np.concatenate([_tokens(cache, cohort, train, view) for view in range(cache.source.n_views)])
     best: tuple[float, dict[str, Tensor]] | None = None
     for strength in STRENGTHS:
         model = make_pipeline(
             StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=5000)
-        ).fit(tokens, np.concatenate([index, index]))
+        ).fit(tokens, index)
         folded = _folded(model, len(cohort.classes.names))
-        loss = tuning_loss(read_logistic_regression(folded, cache, cohort, rows.tuning), cohort, rows.tuning)
+        read = read_logistic_regression(folded, cache, cohort, rows.tuning, n_views=n_views)
+        loss = tuning_loss(read, cohort, rows.tuning)
         if best is None or loss < best[0]:
             best = (loss, folded)
     assert best is not None  # noqa: S101 - STRENGTHS is not empty
@@ -36,11 +38,11 @@ def fit_logistic_regression(cache: FeatureCache, cohort: Cohort, rows: FoldRows)
 
 
 def read_logistic_regression(
-    folded: dict[str, Tensor], cache: FeatureCache, cohort: Cohort, rows: np.ndarray
+    folded: dict[str, Tensor], cache: FeatureCache, cohort: Cohort, rows: np.ndarray, *, n_views: int
 ) -> Tensor:
-    """Log-probabilities (len(rows), K), averaged over the plain and mirrored views and renormalised."""
+    """Log-probabilities (len(rows), K), averaged over the first views and renormalised."""
     read = []
-    for view in (PLAIN_VIEW, MIRRORED_VIEW):
+    for view in range(n_views):
         tokens = torch.from_numpy(_tokens(cache, cohort, rows, view))
         read.append((tokens @ folded["weight"].T + folded["bias"]).log_softmax(dim=1))
     return torch.stack(read).mean(dim=0).log_softmax(dim=1)

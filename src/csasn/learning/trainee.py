@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from csasn.config import Configuration, LossSettings, NetworkSettings
 from csasn.imaging.dataset import labels
 from csasn.imaging.store import PixelStore
-from csasn.learning.features import MIRRORED_VIEW, PLAIN_VIEW, FeatureCache, ViewSource
+from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.losses import MultitaskLoss
 from csasn.network.backbones import Branch, Features
 from csasn.network.csasn import Csasn, Neck, Output
@@ -22,6 +22,7 @@ from csasn.schema import ClassList
 # Models that are CSASN with one branch; the other rival is no network.
 SINGLE_BRANCH = {"cnn-only": "cnn", "vit-only": "vit"}
 LOGISTIC_REGRESSION = "vit-logistic-regression"
+BRANCHES = "network.branches."  # prefix of the branches' tensors in a trainee's state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,9 +103,28 @@ class Trainee(nn.Module):
         """Features by branch, or images (B, 1, H, W), to logits and intermediates."""
         return self.network(given) if isinstance(given, Tensor) else self.network.neck(given)  # type: ignore[no-any-return]
 
-    def forward(self, given: dict[str, Features] | Tensor, class_index: Tensor, malignant: Tensor) -> Tensor:
-        """A batch with its labels to the scalar loss."""
-        return self.loss(self.read(given), class_index, malignant)  # type: ignore[no-any-return]
+    def forward(
+        self, given: dict[str, Features] | Tensor, class_index: Tensor, malignant: Tensor, mix: "Mix | None" = None
+    ) -> Tensor:
+        """A batch with its labels to the scalar loss; with `mix`, of blended features and of both labels."""
+        if mix is None or isinstance(given, Tensor):
+            return self.loss(self.read(given), class_index, malignant)  # type: ignore[no-any-return]
+        output = self.read({name: each.mixed(mix.other, mix.share) for name, each in given.items()})
+        own: Tensor = self.loss(output, class_index, malignant)
+        other: Tensor = self.loss(output, class_index[mix.other], malignant[mix.other])
+        return mix.share * own + (1 - mix.share) * other
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mix:
+    """Mixup of a batch (Zhang 2018, arXiv 1710.09412), here between features (Verma 2019, arXiv 1806.05236).
+
+    Row i becomes share * row i + (1 - share) * row other[i], and the loss is blended likewise. Features are blended
+    and never pixels: two images laid over each other would be anatomy that nobody has.
+    """
+
+    other: Tensor
+    share: float
 
 
 def build_trainee(
@@ -129,7 +149,7 @@ class Eyes:
     device: torch.device
 
     def look(self, rows: NDArray[np.int64], views: NDArray[np.int64], used: list[str]) -> dict[str, Features] | Tensor:
-        """One view of each manifest row: features of the used branches, or images of plain or mirrored views."""
+        """One view of each manifest row: features of the used branches, or images (all of one view)."""
         store_rows = self.cohort.store_rows[rows]
         if self.caches is None:
             images = self.source.images(store_rows, int(views[0]))
@@ -140,16 +160,15 @@ class Eyes:
 
 @torch.no_grad()
 def log_probabilities(
-    trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, flip_views: bool, batch_size: int = 32
+    trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int = 32
 ) -> Tensor:
-    """Log-probabilities (len(rows), K) in evaluation mode, averaged over the image and its mirror, renormalised."""
+    """Log-probabilities (len(rows), K) in evaluation mode, averaged over the first views and renormalised."""
     trainee.eval()
     used = trainee.network.neck.used
     read = []
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
-        views = (PLAIN_VIEW, MIRRORED_VIEW) if flip_views else (PLAIN_VIEW,)
-        looks = [eyes.look(chosen, np.full(len(chosen), view), used) for view in views]
+        looks = [eyes.look(chosen, np.full(len(chosen), view), used) for view in range(n_views)]
         logits = torch.stack([trainee.read(look).logits.log_softmax(dim=1) for look in looks]).mean(dim=0)
         read.append(logits.log_softmax(dim=1).cpu())
     return torch.cat(read)

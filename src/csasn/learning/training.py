@@ -4,13 +4,16 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from csasn.config import Configuration
 from csasn.errors import DivergedError
@@ -18,8 +21,10 @@ from csasn.imaging.dataset import as_images, batches, epoch_order
 from csasn.imaging.transforms import apply, draw
 from csasn.learning.features import Progress
 from csasn.learning.trainee import (
+    BRANCHES,
     Eyes,
     FoldRows,
+    Mix,
     Trainee,
     log_probabilities,
     tuning_auroc,
@@ -28,7 +33,7 @@ from csasn.learning.trainee import (
 from csasn.network.backbones import Features
 
 NECK_RATE_FACTOR = 10  # everything above the branches learns this much faster than they do in fine-tuning
-VIEW_STREAM = 2  # keeps the choice of views apart from other draws of the same seed and epoch
+VIEW_STREAM, MIX_STREAM = 2, 3  # keep these draws apart from others of the same seed and epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +55,10 @@ def train_stage(
     *,
     progress: Progress | None = None,
 ) -> list[dict[str, float | int | str | None]]:
-    """Train in place and leave the weights of the epoch with the lowest tuning loss; one history row an epoch.
+    """Train in place; one history row an epoch.
+
+    What is evaluated and kept is the exponential moving average of the weights (Polyak and Juditsky 1992), at the
+    epoch with the lowest tuning loss: with few tuning patients single epochs are noise.
 
     Raises DivergedError, naming fold, epoch and batch, when a loss is not finite; the weights are then worthless
     and nothing is saved.
@@ -61,34 +69,29 @@ def train_stage(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_factor(step, n_steps, settings.warmup_fraction)
     )
+    learner = _learner(trainee, stage)
+    blend = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
+    average = AveragedModel(learner, multi_avg_fn=blend, use_buffers=True)
     module, optimizer = fabric.setup(trainee, optimizer)
-    best_loss, best_epoch, best_state = math.inf, 0, copy.deepcopy(trainee.state_dict())
+    best_loss, best_epoch, best_state = math.inf, 0, copy.deepcopy(learner.state_dict())
     history: list[dict[str, float | int | str | None]] = []
     for epoch in range(stage.n_epochs):
-        started, total = time.perf_counter(), 0.0
-        _training_mode(trainee, stage)
-        for number, (given, index, malignant) in enumerate(epoch_batches(trainee, eyes, rows, epoch, configuration)):
-            loss = module(given, index.to(fabric.device), malignant.to(fabric.device))
-            if not torch.isfinite(loss):
-                raise DivergedError(
-                    f"The training loss must stay finite; fold {rows.fold}, stage {stage.name}, epoch {epoch}, "
-                    f"batch {number} gave {float(loss)}. Nothing of it was saved. "
-                    "Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate."
-                )
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach()) * len(index)
+        started = time.perf_counter()
+        train_loss = _train_epoch(fabric, module, optimizer, schedule, average, eyes, rows, stage, epoch, configuration)
         seconds = time.perf_counter() - started
-        read = log_probabilities(trainee, eyes, rows.tuning, flip_views=configuration.predict.flip_views)
-        current = tuning_loss(read, eyes.cohort, rows.tuning)
+        with _averaged(learner, average):
+            read = log_probabilities(trainee, eyes, rows.tuning, n_views=configuration.predict.n_views)
+            current = tuning_loss(read, eyes.cohort, rows.tuning)
+            if not math.isfinite(current):
+                raise _diverged(rows.fold, stage.name, epoch, "tuning", current)
+            if current < best_loss:
+                best_loss, best_epoch, best_state = current, epoch, copy.deepcopy(learner.state_dict())
         history.append(
             {
                 "fold": rows.fold,
                 "stage": stage.name,
                 "epoch": epoch,
-                "train_loss": total / len(rows.train),
+                "train_loss": train_loss,
                 "tuning_loss": current,
                 "tuning_auroc": tuning_auroc(read, eyes.cohort, rows.tuning),
                 "learning_rate": float(schedule.get_last_lr()[0]),
@@ -97,14 +100,71 @@ def train_stage(
         )
         if progress is not None:
             progress(epoch + 1, stage.n_epochs)
-        if current < best_loss:
-            best_loss, best_epoch, best_state = current, epoch, copy.deepcopy(trainee.state_dict())
-        elif epoch - best_epoch >= settings.patience_epochs:
+        if epoch - best_epoch >= settings.patience_epochs:
             break
     if progress is not None:
         progress(stage.n_epochs, stage.n_epochs)
-    trainee.load_state_dict(best_state)
+    learner.load_state_dict(best_state)
     return history
+
+
+def _train_epoch(
+    fabric: Fabric,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    average: AveragedModel,
+    eyes: Eyes,
+    rows: FoldRows,
+    stage: Stage,
+    epoch: int,
+    configuration: Configuration,
+) -> float:
+    """One pass over the training rows; the mean loss an image."""
+    settings, total = configuration.fit, 0.0
+    trainee = cast("Trainee", module.module)
+    _training_mode(trainee, stage)
+    stream = np.random.default_rng(np.random.SeedSequence([settings.seed, epoch, MIX_STREAM]))
+    for number, (given, index, malignant) in enumerate(epoch_batches(trainee, eyes, rows, epoch, configuration)):
+        mix = draw_mix(stream, len(index), settings.feature_mixup)
+        loss = module(given, index.to(fabric.device), malignant.to(fabric.device), mix)
+        if not torch.isfinite(loss):
+            raise _diverged(rows.fold, stage.name, epoch, f"batch {number}", float(loss.detach()))
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(_learner(trainee, stage))
+        total += float(loss.detach()) * len(index)
+    return total / len(rows.train)
+
+
+def _learner(trainee: Trainee, stage: Stage) -> nn.Module:
+    """The part of a trainee that the stage changes."""
+    return trainee.network if stage.name == "finetune" else trainee.network.neck
+
+
+def draw_mix(stream: np.random.Generator, n: int, beta: float) -> Mix | None:
+    """Partner of each of n rows and their common share, drawn from Beta(beta, beta); None where mixup is off."""
+    if beta == 0:
+        return None
+    return Mix(other=torch.from_numpy(stream.permutation(n)), share=float(stream.beta(beta, beta)))
+
+
+@contextmanager
+def _averaged(learner: nn.Module, average: AveragedModel) -> Iterator[None]:
+    """The learner with the moving average of its weights inside the block, with its own again after it."""
+    own = copy.deepcopy(learner.state_dict())
+    learner.load_state_dict(average.module.state_dict())
+    yield
+    learner.load_state_dict(own)
+
+
+def _diverged(fold: int, stage: str, epoch: int, where: str, loss: float) -> DivergedError:
+    return DivergedError(
+        f"The loss must stay finite; fold {fold}, stage {stage}, epoch {epoch}, {where} gave {loss}. "
+        "Nothing of it was saved. Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate."
+    )
 
 
 def epoch_batches(
@@ -146,7 +206,7 @@ def parameter_groups(trainee: Trainee, stage: Stage, weight_decay: float) -> lis
     finetune = stage.name == "finetune"
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in trainee.named_parameters():
-        in_branch = name.startswith("network.branches.")
+        in_branch = name.startswith(BRANCHES)
         parameter.requires_grad_(finetune or not in_branch)
         if parameter.requires_grad:
             groups.setdefault((in_branch, parameter.ndim > 1), []).append(parameter)

@@ -5,14 +5,17 @@ from torch import Tensor, nn
 
 from csasn.config import LossSettings
 
+EASIEST = 1e-6  # a class learned without rest keeps a weight: zeros would make every mean 0 / 0
+
 
 class ClassWeights(nn.Module):
     """A weight a class, with mean one over the classes present in training.
 
-    `effective-number` (Cui 2019, arXiv 1901.05555): w_k ~ (1 - beta) / (1 - beta^n_k), n_k patients' images in the
+    `effective-number` (Cui 2019, arXiv 1901.05555): w_k ~ (1 - beta) / (1 - beta^n_k), n_k images of class k in the
     training partition. `dynamic` (ours) multiplies it by d_k / mean(d), where d_k is the running mean of
-    1 - p(true class) over the training rows of class k: a class that is still missed counts more, one that is
-    learned counts less. Weights carry no gradient. A class absent from training has weight one and is never used.
+    1 - p(true class) over the training rows of class k, kept above 1e-6: a class that is still missed counts more,
+    one that is learned counts less. Weights carry no gradient. A class absent from training has weight one and is
+    never used.
     """
 
     base: Tensor
@@ -36,7 +39,7 @@ class ClassWeights(nn.Module):
         """The weights (K,) now."""
         if not self.dynamic:
             return self.base
-        return _mean_one(self.base * self.difficulty, self.get_buffer("present"))
+        return _mean_one(self.base * self.difficulty.clamp(min=EASIEST), self.get_buffer("present"))
 
     @torch.no_grad()
     def observe(self, probabilities: Tensor, class_index: Tensor) -> None:

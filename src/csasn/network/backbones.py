@@ -29,6 +29,11 @@ class Features:
         """The same features on a device."""
         return Features(map=self.map.to(device), token=None if self.token is None else self.token.to(device))
 
+    def mixed(self, other: Tensor, share: float) -> "Features":
+        """Each row blended with the row that `other` (B,) names: share * own + (1 - share) * other."""
+        token = None if self.token is None else torch.lerp(self.token[other], self.token, share)
+        return Features(map=torch.lerp(self.map[other], self.map, share), token=token)
+
 
 class Branch(nn.Module):
     """A timm network without its classifier; it takes grey images (B, 1, H, W) in [0, 1].

@@ -58,6 +58,8 @@ class Neck(nn.Module):
             residual = settings.classifier == "residual-multiscale"
             n_features = settings.classifier_channels
             self.classifier = ResidualMultiscale(channels, width=n_features, residual=residual)
+        self.map_dropout = nn.Dropout2d(settings.feature_dropout)
+        self.token_dropout = nn.Dropout(settings.feature_dropout)
         has_token = "vit" in self.used and settings.fusion == "maps"
         self.token_norm = nn.BatchNorm1d(settings.vit_channels) if has_token else None
         self.dropout = nn.Dropout(settings.dropout)
@@ -66,10 +68,10 @@ class Neck(nn.Module):
     def forward(self, branches: dict[str, Features]) -> Output:
         """Features by branch name ("vit", "cnn") -> logits and intermediates."""
         fused = self.fusion([branches[name] for name in self.used])
-        refined, channel_gate, spatial_gate = self.attention(fused)
+        refined, channel_gate, spatial_gate = self.attention(self.map_dropout(fused))
         embedding = self.classifier(refined)
         if self.token_norm is not None:
-            embedding = torch.cat([embedding, self.token_norm(branches["vit"].token)], dim=1)
+            embedding = torch.cat([embedding, self.token_dropout(self.token_norm(branches["vit"].token))], dim=1)
         told = self.head(self.dropout(embedding))
         return Output(
             logits=told.logits,

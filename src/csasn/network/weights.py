@@ -8,11 +8,11 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from csasn.config import NetworkSettings
-from csasn.errors import WeightsError
+from csasn.errors import WeightsError, listing
 from csasn.files import file_sha256
 from csasn.network.backbones import Branch, build_cnn, build_vit
 
@@ -60,6 +60,8 @@ def build_branches(
                 branch = build_cnn(name, channels=settings.cnn_channels, overlay=overlay)
         except (OSError, RuntimeError, KeyError, SafetensorError) as error:
             raise _unusable(name, source, error) from error
+        if overlay is not None and "file" in overlay:
+            _refuse_partial(Path(source), branch)
         branches[kind] = branch
         state = state_sha256(branch.backbone)
         origins[kind] = Provenance(name=name, source=source, sha256=sha256, state_sha256=state)
@@ -82,6 +84,11 @@ def _resolve(name: str, weights: str) -> tuple[dict[str, object] | None, str, st
     if weights == "hub":
         return {}, "hub", None
     folder = os.environ.get("CSASN_WEIGHTS", "") if weights == "auto" else weights
+    if folder and not Path(folder).is_dir():
+        raise WeightsError(
+            f"Pretrained weights lie in a folder; there is none at {folder} (from "
+            f"{'CSASN_WEIGHTS' if weights == 'auto' else '--fit.weights'}). Correct it, or give --fit.weights none."
+        )
     path = Path(folder) / f"{name}.safetensors"
     if folder and path.is_file():
         return {"file": str(path)}, str(path), file_sha256(path)
@@ -95,6 +102,17 @@ def _resolve(name: str, weights: str) -> tuple[dict[str, object] | None, str, st
         return None, "none", None
     path = Path(spec.origin).parent / PACKAGE_FILE
     return {"state_dict": _package_state(path)}, PACKAGE, file_sha256(path)
+
+
+def _refuse_partial(path: Path, branch: Branch) -> None:
+    """Timm loads a network without its classifier leniently: what a file lacks would stay random without a word."""
+    with safe_open(path, framework="pt") as stream:
+        stored = set(stream.keys())
+    if missing := [name for name in branch.backbone.state_dict() if name not in stored]:
+        raise WeightsError(
+            f"{path} must hold every tensor of {branch.name}; it lacks {len(missing)}:\n{listing(missing)}\n"
+            "Save the whole state dict of that timm network, or choose another --fit.weights."
+        )
 
 
 def _package_state(path: Path) -> dict[str, Tensor]:

@@ -10,10 +10,17 @@ from numpy.typing import NDArray
 from csasn.errors import MismatchError
 from csasn.files import write_whole
 from csasn.learning.checkpoint import read_checkpoint
-from csasn.learning.features import MIRRORED_VIEW, PLAIN_VIEW
 from csasn.learning.fit import CSASN, Report, Workshop, checkpoint_path, open_workshop, start_fabric
 from csasn.learning.rivals import read_logistic_regression
-from csasn.learning.trainee import LOGISTIC_REGRESSION, FoldRows, build_trainee, folds_of, log_probabilities, rows_of
+from csasn.learning.trainee import (
+    BRANCHES,
+    LOGISTIC_REGRESSION,
+    FoldRows,
+    build_trainee,
+    folds_of,
+    log_probabilities,
+    rows_of,
+)
 from csasn.runs import Run
 from csasn.schema import PREDICTION_COLUMNS
 
@@ -21,7 +28,7 @@ from csasn.schema import PREDICTION_COLUMNS
 def predict_run(run: Run, *, report: Report) -> Path:
     """Write predictions.parquet: a row a model, fold and image of the tuning and test partitions.
 
-    Logits are log-probabilities, averaged over the image and its mirror where the settings say so. Raises
+    Logits are log-probabilities, averaged over predict.n_views views. Raises
     MismatchError where a checkpoint, or the pretrained weights under it, are not those that were fitted.
     """
     run.require("checkpoints/index.json")
@@ -32,8 +39,8 @@ def predict_run(run: Run, *, report: Report) -> Path:
     test = rows_of(run, "test")
     tested = np.unique(np.concatenate(list(test.values())))
     for name, cache in workshop.caches.items():
-        views = range(PLAIN_VIEW, MIRRORED_VIEW + 1)
         what = f"maps of {workshop.branches[name].name}"
+        views = range(run.configuration.predict.n_views)
         cache.ensure(workshop.cohort.store_rows[tested], views, progress=partial(report, what))
     tables = []
     folds = folds_of(run)
@@ -63,15 +70,17 @@ def _read_fold(workshop: Workshop, model: str, rows: FoldRows, test: NDArray[np.
     """The predictions of one model on one fold's tuning and test rows."""
     tensors, notes = read_checkpoint(checkpoint_path(workshop.run, model, rows.fold))
     both = np.concatenate([rows.tuning, test])
+    n_views = workshop.run.configuration.predict.n_views
     if model == LOGISTIC_REGRESSION:
-        read = read_logistic_regression(tensors, workshop.caches["vit"], workshop.cohort, both)
+        read = read_logistic_regression(tensors, workshop.caches["vit"], workshop.cohort, both, n_views=n_views)
     else:
         trainee = build_trainee(model, workshop.branches, workshop.cohort, rows.train, workshop.run.configuration)
         tuned = bool(notes["finetuned"])
-        trainee.load_state_dict(tensors, strict=tuned)
+        if not tuned:  # the frozen branches are not in the checkpoint: they are the pretrained ones, checked by hash
+            tensors |= {name: each for name, each in trainee.state_dict().items() if name.startswith(BRANCHES)}
+        trainee.load_state_dict(tensors)
         trainee.to(workshop.device)
-        flip_views = workshop.run.configuration.predict.flip_views
-        read = log_probabilities(trainee, workshop.eyes(frozen=not tuned), both, flip_views=flip_views)
+        read = log_probabilities(trainee, workshop.eyes(frozen=not tuned), both, n_views=n_views)
     logits = read.double().numpy()
     names = workshop.cohort.classes.names
     manifest = workshop.run.manifest()[both]

@@ -1,0 +1,148 @@
+"""Settings: refused by name, written and read back whole."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from csasn.config import (
+    Configuration,
+    FitSettings,
+    ImagingSettings,
+    LossSettings,
+    NetworkSettings,
+    SplitSettings,
+    read_configuration,
+    settings_sha256,
+    to_toml,
+    validated,
+)
+from csasn.errors import BadInputError
+
+PROFILES = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+
+
+def test_every_wrong_name_and_value_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text('[fit]\nbatch_size = 1\nlerning_rate = 2.0\n[loss]\nclasses = "focal"\n[networks]\n')
+    with pytest.raises(BadInputError) as caught:
+        read_configuration(path)
+    message = str(caught.value)
+    for expected in (
+        str(path),
+        "fit.batch_size: Input should be greater than or equal to 2 (received 1)",
+        "fit.lerning_rate: Extra inputs are not permitted (received 2.0)",
+        "loss.classes: Input should be 'dynamic', 'effective-number' or 'none' (received 'focal')",
+        "networks: Extra inputs are not permitted",
+    ):
+        assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        ("split", "n_folds", 1),
+        ("split", "tuning_fraction", 0.5),
+        ("imaging", "size_px", 31),
+        ("augmentation", "flip_probability", 1.01),
+        ("network", "dropout", 1.0),
+        ("loss", "effective_beta", 1.0),
+        ("fit", "frozen_learning_rate", 0.0),
+        ("fit", "rivals", ["another"]),
+        ("evaluate", "confidence", 0.5),
+    ],
+)
+def test_values_out_of_range_are_refused(group: str, name: str, value: object) -> None:
+    with pytest.raises(BadInputError, match=rf"{group}\.{name}"):
+        validated({group: {name: value}}, source="test")
+
+
+def test_no_more_views_are_read_than_cached() -> None:
+    with pytest.raises(BadInputError, match=r"predict\.n_views \(4\) must not exceed fit\.cached_views \(3\)"):
+        validated({"predict": {"n_views": 4}, "fit": {"cached_views": 3}}, source="test")
+
+
+@pytest.mark.parametrize("content", [b"[fit\n", b"\xff\xfe"])
+def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"broken\.toml is not valid TOML"):
+        read_configuration(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"nothing\.toml"):
+        read_configuration(tmp_path / "nothing.toml")
+
+
+texts = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=20)
+configurations = st.builds(
+    Configuration,
+    split=st.builds(
+        SplitSettings,
+        scheme=st.sampled_from(["grouped-kfold", "leave-one-site-out", "holdout"]),
+        n_folds=st.integers(2, 20),
+        tuning_fraction=st.floats(0, 0.5, exclude_min=True, exclude_max=True),
+        seed=st.integers(0, 2**31),
+    ),
+    imaging=st.builds(ImagingSettings, size_px=st.integers(32, 2000)),
+    network=st.builds(NetworkSettings, cnn=texts, head=st.sampled_from(["chain", "flat"])),
+    loss=st.builds(LossSettings, effective_beta=st.floats(0, 1, exclude_max=True)),
+    fit=st.builds(
+        FitSettings,
+        weights=texts,
+        frozen_learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
+        rivals=st.lists(st.sampled_from(["cnn-only", "vit-only"]), unique=True).map(tuple),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(configuration=configurations)
+def test_written_settings_are_read_back(tmp_path_factory: pytest.TempPathFactory, configuration: Configuration) -> None:
+    path = tmp_path_factory.getbasetemp() / "config.toml"
+    path.write_text(to_toml(configuration), encoding="utf-8")
+    again = read_configuration(path)
+    assert again == configuration
+    assert again.sha256() == configuration.sha256()
+
+
+def test_a_folder_name_beyond_the_bmp_is_written_and_read_back(tmp_path: Path) -> None:
+    configuration = Configuration(fit=FitSettings(weights="/home/\U0001f600/weights"))
+    (tmp_path / "config.toml").write_text(to_toml(configuration), encoding="utf-8")
+    assert read_configuration(tmp_path / "config.toml") == configuration
+
+
+def test_the_hash_follows_every_group() -> None:
+    plain = Configuration()
+    changes: list[dict[str, dict[str, object]]] = [
+        {"split": {"seed": 1}},
+        {"imaging": {"size_px": 96}},
+        {"augmentation": {"scale": 0.2}},
+        {"network": {"head": "flat"}},
+        {"loss": {"tasks": "fixed"}},
+        {"fit": {"seed": 1}},
+        {"predict": {"n_views": 1}},
+        {"evaluate": {"confidence": 0.9}},
+    ]
+    hashes = {validated(each, source="test").sha256() for each in changes}
+    assert len(hashes) == len(changes) == len(Configuration.model_fields)
+    assert plain.sha256() not in hashes
+    assert plain.sha256() == settings_sha256(Configuration())
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Configuration().fit.seed = 3
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=[path.stem for path in PROFILES])
+def test_every_profile_is_valid_and_changes_something(path: Path) -> None:
+    given_values = tomllib.loads(path.read_text(encoding="utf-8"))
+    resolved = read_configuration(path).model_dump(mode="json")
+    assert given_values
+    for group, values in given_values.items():
+        assert {name: resolved[group][name] for name in values} == values

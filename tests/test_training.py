@@ -1,0 +1,242 @@
+"""Training: the schedule, the groups, the tuning loss by hand, and small real runs from features and from pixels."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch.optim.swa_utils import AveragedModel
+
+from csasn.config import AugmentationSettings, Configuration, FitSettings, NetworkSettings, PredictSettings
+from csasn.errors import DivergedError
+from csasn.imaging.store import PixelStore
+from csasn.learning.features import ViewSource
+from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee, tuning_auroc, tuning_loss
+from csasn.learning.training import Stage, epoch_batches, parameter_groups, rate_factor, train_stage
+from csasn.network.backbones import Branch, Features, build_cnn, build_vit
+from csasn.schema import ClassList
+
+CLASSES = ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
+N, SIZE_PX = 48, 64
+WIDTHS = {"cnn": 256, "vit": 64}
+CONFIGURATION = Configuration(
+    network=NetworkSettings(
+        cnn="test_efficientnet", cnn_channels=256, vit="test_vit", vit_channels=64, classifier_channels=16
+    ),
+    fit=FitSettings(batch_size=8, cached_views=2, ema_decay=0.5),
+    predict=PredictSettings(n_views=2),
+)
+FROZEN = Stage(name="frozen", n_epochs=6, learning_rate=3e-3)
+ROWS = FoldRows(fold=3, train=np.arange(0, 36), tuning=np.arange(36, N))
+
+
+def cohort() -> Cohort:
+    index = np.arange(N) % 3
+    return Cohort(classes=CLASSES, store_rows=np.arange(N), class_index=index, malignant=index > 0)
+
+
+def branches() -> dict[str, Branch]:
+    return {
+        "cnn": build_cnn("test_efficientnet", channels=256, overlay=None),
+        "vit": build_vit("test_vit", channels=64, size_px=SIZE_PX, overlay=None),
+    }
+
+
+@dataclass
+class Separable:
+    """Cached features in which each class has its own direction, beside unit noise."""
+
+    channels: int
+    spoiled: bool = False
+
+    def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Features:
+        rng = np.random.default_rng(self.channels)
+        directions = rng.normal(size=(3, self.channels))
+        noise = rng.normal(size=(N, 2, self.channels, 2, 2))
+        values = directions[rows % 3][:, :, None, None] + noise[rows, views]
+        if self.spoiled:
+            values[0] = math.nan
+        maps = torch.from_numpy(values).float()
+        return Features(map=maps, token=maps.mean(dim=(2, 3)) if self.channels == WIDTHS["vit"] else None)
+
+
+def eyes(*, frozen: bool = True, spoiled: bool = False) -> Eyes:
+    pixels = np.random.default_rng(0).integers(1, 255, (N, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    store = PixelStore(pixels=pixels, row_of={}, key="k")
+    source = ViewSource(store=store, n_views=2, augmentation=AugmentationSettings(), seed=0)
+    caches = {name: Separable(width, spoiled) for name, width in WIDTHS.items()} if frozen else None
+    return Eyes(cohort=cohort(), source=source, caches=caches, device=torch.device("cpu"))
+
+
+def trainee() -> Trainee:
+    torch.manual_seed(0)
+    return build_trainee("csasn", branches(), cohort(), ROWS.train, CONFIGURATION)
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    fabric.launch()
+    return fabric
+
+
+def state_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: each.clone() for name, each in module.state_dict().items()}
+
+
+def test_the_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
+    found = [rate_factor(step, 10, 0.2) for step in range(11)]
+    assert found[:3] == [0.5, 1.0, 1.0]
+    assert found[6] == pytest.approx(0.5)
+    assert found[4] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert found[10] == pytest.approx(0)
+    assert sorted(found[2:], reverse=True) == found[2:]
+    assert rate_factor(0, 10, 0.0) == 1
+    assert [rate_factor(step, 4, 1.0) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_frozen_groups_leave_the_branches_out() -> None:
+    module = trainee()
+    groups = parameter_groups(module, FROZEN, 0.05)
+    grouped = {id(parameter) for group in groups for parameter in group["params"]}
+    for name, parameter in module.named_parameters():
+        in_branch = name.startswith("network.branches.")
+        assert (id(parameter) in grouped) == parameter.requires_grad == (not in_branch), name
+    assert {group["lr"] for group in groups} == {FROZEN.learning_rate}
+
+
+def test_finetuning_groups_give_the_neck_ten_times_the_rate_and_spare_vectors() -> None:
+    module = trainee()
+    parameter_groups(module, FROZEN, 0.05)
+    groups = parameter_groups(module, Stage(name="finetune", n_epochs=1, learning_rate=1e-5), 0.05)
+    of = {id(parameter): group for group in groups for parameter in group["params"]}
+    assert len(of) == sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+    for name, parameter in module.named_parameters():
+        group = of[id(parameter)]
+        rate = 1e-5 if name.startswith("network.branches.") else 1e-4
+        assert group["lr"] == pytest.approx(rate), name
+        assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0), name
+    assert of[id(module.loss.task_weights.log_variance)]["weight_decay"] == 0
+
+
+def test_tuning_loss_by_hand() -> None:
+    """Every class once: benign (two rows), PTC (one), and the malignant row of unknown kind as its own stratum."""
+    index = np.array([0, 0, 1, -1])
+    four = Cohort(classes=CLASSES, store_rows=np.arange(4), class_index=index, malignant=index != 0)
+    p = torch.tensor([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.3, 0.4, 0.3]])
+    expected = (-(math.log(0.5) + math.log(0.8)) / 2 - math.log(0.6) - math.log(0.7)) / 3
+    assert tuning_loss(p.log(), four, np.arange(4)) == pytest.approx(expected, rel=1e-5)
+    two = tuning_loss(p.log()[[2, 3]], four, np.array([2, 3]))
+    assert two == pytest.approx(-(math.log(0.6) + math.log(0.7)) / 2, rel=1e-5)
+
+
+def test_tuning_auroc_by_hand() -> None:
+    """Benign 3 of 4 pairs in order, PTC 3 of 4; FTC is absent and the last row of unknown class is left out."""
+    index = np.array([0, 0, 1, 1, -1])
+    five = Cohort(classes=CLASSES, store_rows=np.arange(5), class_index=index, malignant=index != 0)
+    p = torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.6, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [1.0, 0.0, 0.0]])
+    assert tuning_auroc((p + 1e-9).log(), five, np.arange(5)) == pytest.approx(3 / 4)
+    assert tuning_auroc((p + 1e-9).log()[:2], five, np.array([0, 1])) is None
+
+
+def test_an_epoch_shows_every_row_once_in_a_seeded_order() -> None:
+    module, shown = trainee(), []
+    for epoch in (0, 0, 1):
+        seen = list(epoch_batches(module, eyes(), ROWS, epoch, CONFIGURATION))
+        shown.append(torch.cat([index for _, index, _ in seen]).tolist())
+        assert sum(len(given["cnn"].map) for given, _, _ in seen) == len(ROWS.train)
+        for _, index, malignant in seen:
+            assert torch.equal(malignant, index > 0)
+    assert shown[0] == shown[1] != shown[2]
+    assert sorted(shown[0]) == sorted(shown[2]) == sorted((ROWS.train % 3).tolist())
+
+
+def test_frozen_training_learns_what_can_be_separated(fabric: Fabric) -> None:
+    module, told = trainee(), []
+    before = state_of(module.network.branches)
+    history = train_stage(fabric, module, eyes(), ROWS, FROZEN, CONFIGURATION, progress=lambda *at: told.append(at))
+    assert [row["epoch"] for row in history] == list(range(6))
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+    assert history[-1]["tuning_loss"] < history[0]["tuning_loss"]
+    assert history[-1]["tuning_auroc"] > 0.95
+    assert {(row["fold"], row["stage"]) for row in history} == {(3, "frozen")}
+    assert told[-1] == (6, 6)
+    after = module.network.branches.state_dict()
+    assert all(torch.equal(after[name], each) for name, each in before.items())
+
+
+def test_the_same_seed_gives_the_same_bits(fabric: Fabric) -> None:
+    states = []
+    for _ in range(2):
+        module = trainee()
+        train_stage(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=2, learning_rate=1e-3), CONFIGURATION)
+        states.append(state_of(module))
+    assert all(torch.equal(each, states[1][name]) for name, each in states[0].items())
+    untrained = state_of(trainee())
+    assert any(not torch.equal(each, untrained[name]) for name, each in states[0].items())
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tuning losses 3, 1, 2, 2, ...: stopped after two epochs without a better one, with the second epoch's weights."""
+    module, snapshots, losses = trainee(), [], iter([3.0, 1.0, 2.0, 2.0, 0.0])
+
+    def scripted(*_: object) -> float:
+        snapshots.append(state_of(module.network))
+        return next(losses)
+
+    monkeypatch.setattr("csasn.learning.training.tuning_loss", scripted)
+    patient = CONFIGURATION.model_copy(update={"fit": CONFIGURATION.fit.model_copy(update={"patience_epochs": 2})})
+    history = train_stage(fabric, module, eyes(), ROWS, FROZEN, patient)
+    assert [row["tuning_loss"] for row in history] == [3, 1, 2, 2]
+    final = state_of(module.network)
+    assert all(torch.equal(final[name], each) for name, each in snapshots[1].items())
+    assert any(not torch.equal(final[name], each) for name, each in snapshots[3].items())
+
+
+def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """a_1 = w_1, a_t = d a_(t-1) + (1 - d) w_t, over the steps of one epoch."""
+    module, steps = trainee(), []
+    real = AveragedModel.update_parameters
+
+    def followed(self: AveragedModel, learner: torch.nn.Module) -> None:
+        steps.append({name: each.detach().double().clone() for name, each in learner.named_parameters()})
+        real(self, learner)
+
+    monkeypatch.setattr(AveragedModel, "update_parameters", followed)
+    train_stage(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=1, learning_rate=1e-3), CONFIGURATION)
+    assert len(steps) == math.ceil(len(ROWS.train) / 8)
+    for name, found in module.network.neck.named_parameters():
+        average = steps[0][name]
+        for step in steps[1:]:
+            average = 0.5 * average + 0.5 * step[name]
+        np.testing.assert_allclose(found.detach().numpy(), average.numpy(), atol=1e-6, err_msg=name)
+    assert any(
+        not torch.equal(found.double(), steps[-1][name]) for name, found in module.network.neck.named_parameters()
+    )
+
+
+def test_features_that_are_not_finite_end_the_training_by_name(fabric: Fabric) -> None:
+    with pytest.raises(DivergedError, match=r"fold 3, stage frozen, epoch 0, batch 0 gave nan"):
+        train_stage(fabric, trainee(), eyes(spoiled=True), ROWS, FROZEN, CONFIGURATION)
+
+
+def test_finetuning_moves_the_branches_but_not_their_batch_statistics(fabric: Fabric) -> None:
+    module = trainee()
+    module.network.neck.classifier.merge[1].weight.data.fill_(0.5)
+    before = state_of(module.network.branches)
+    stage = Stage(name="finetune", n_epochs=1, learning_rate=1e-3)
+    few = FoldRows(fold=0, train=np.arange(16), tuning=np.arange(36, 42))
+    history = train_stage(fabric, module, eyes(frozen=False), few, stage, CONFIGURATION)
+    assert len(history) == 1
+    assert math.isfinite(history[0]["train_loss"])
+    after = module.network.branches.state_dict()
+    statistics = {name for name in before if "running_" in name or "num_batches" in name}
+    assert statistics
+    assert [name for name in statistics if not torch.equal(before[name], after[name])] == []
+    learned = [name for name, _ in module.network.branches.named_parameters()]
+    moved = [name for name in learned if not torch.equal(before[name], after[name])]
+    assert {name.split(".")[0] for name in moved} == {"cnn", "vit"}
+    assert len(moved) > 0.9 * len(learned)
