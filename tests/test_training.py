@@ -15,7 +15,7 @@ from csasn.errors import DivergedError
 from csasn.imaging.store import PixelStore
 from csasn.learning.features import ViewSource
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee, tuning_auroc, tuning_loss
-from csasn.learning.training import Stage, epoch_batches, parameter_groups, rate_factor, train_stage
+from csasn.learning.training import Course, Stage, epoch_batches, parameter_groups, rate_factor, train_stage
 from csasn.network.backbones import Branch, Features, build_cnn, build_vit
 from csasn.schema import ClassList
 
@@ -31,6 +31,12 @@ CONFIGURATION = Configuration(
 )
 FROZEN = Stage(name="frozen", n_epochs=6, learning_rate=3e-3)
 ROWS = FoldRows(fold=3, train=np.arange(0, 36), tuning=np.arange(36, N))
+
+
+def course(
+    fabric: Fabric, trainee: Trainee, eyes: Eyes, rows: FoldRows, stage: Stage, configuration: Configuration
+) -> Course:
+    return Course(fabric=fabric, trainee=trainee, eyes=eyes, rows=rows, stage=stage, configuration=configuration)
 
 
 def cohort() -> Cohort:
@@ -157,7 +163,9 @@ def test_an_epoch_shows_every_row_once_in_a_seeded_order() -> None:
 def test_frozen_training_learns_what_can_be_separated(fabric: Fabric) -> None:
     module, told = trainee(), []
     before = state_of(module.network.branches)
-    history = train_stage(fabric, module, eyes(), ROWS, FROZEN, CONFIGURATION, progress=lambda *at: told.append(at))
+    history = train_stage(
+        course(fabric, module, eyes(), ROWS, FROZEN, CONFIGURATION), progress=lambda *at: told.append(at)
+    )
     assert [row["epoch"] for row in history] == list(range(6))
     assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
     assert history[-1]["tuning_loss"] < history[0]["tuning_loss"]
@@ -172,7 +180,9 @@ def test_the_same_seed_gives_the_same_bits(fabric: Fabric) -> None:
     states = []
     for _ in range(2):
         module = trainee()
-        train_stage(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=2, learning_rate=1e-3), CONFIGURATION)
+        train_stage(
+            course(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=2, learning_rate=1e-3), CONFIGURATION)
+        )
         states.append(state_of(module))
     assert all(torch.equal(each, states[1][name]) for name, each in states[0].items())
     untrained = state_of(trainee())
@@ -189,7 +199,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monk
 
     monkeypatch.setattr("csasn.learning.training.tuning_loss", scripted)
     patient = CONFIGURATION.model_copy(update={"fit": CONFIGURATION.fit.model_copy(update={"patience_epochs": 2})})
-    history = train_stage(fabric, module, eyes(), ROWS, FROZEN, patient)
+    history = train_stage(course(fabric, module, eyes(), ROWS, FROZEN, patient))
     assert [row["tuning_loss"] for row in history] == [3, 1, 2, 2]
     final = state_of(module.network)
     assert all(torch.equal(final[name], each) for name, each in snapshots[1].items())
@@ -206,7 +216,9 @@ def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monke
         real(self, learner)
 
     monkeypatch.setattr(AveragedModel, "update_parameters", followed)
-    train_stage(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=1, learning_rate=1e-3), CONFIGURATION)
+    train_stage(
+        course(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=1, learning_rate=1e-3), CONFIGURATION)
+    )
     assert len(steps) == math.ceil(len(ROWS.train) / 8)
     for name, found in module.network.neck.named_parameters():
         average = steps[0][name]
@@ -220,7 +232,7 @@ def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monke
 
 def test_features_that_are_not_finite_end_the_training_by_name(fabric: Fabric) -> None:
     with pytest.raises(DivergedError, match=r"fold 3, stage frozen, epoch 0, batch 0 gave nan"):
-        train_stage(fabric, trainee(), eyes(spoiled=True), ROWS, FROZEN, CONFIGURATION)
+        train_stage(course(fabric, trainee(), eyes(spoiled=True), ROWS, FROZEN, CONFIGURATION))
 
 
 def test_finetuning_moves_the_branches_but_not_their_batch_statistics(fabric: Fabric) -> None:
@@ -229,7 +241,7 @@ def test_finetuning_moves_the_branches_but_not_their_batch_statistics(fabric: Fa
     before = state_of(module.network.branches)
     stage = Stage(name="finetune", n_epochs=1, learning_rate=1e-3)
     few = FoldRows(fold=0, train=np.arange(16), tuning=np.arange(36, 42))
-    history = train_stage(fabric, module, eyes(frozen=False), few, stage, CONFIGURATION)
+    history = train_stage(course(fabric, module, eyes(frozen=False), few, stage, CONFIGURATION))
     assert len(history) == 1
     assert math.isfinite(history[0]["train_loss"])
     after = module.network.branches.state_dict()

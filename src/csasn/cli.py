@@ -222,18 +222,20 @@ class Bars:
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        """Start drawing."""
-        self._progress.start()
+        """Ready to draw; nothing is drawn before the first report."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop drawing, whatever happened."""
-        self._progress.stop()
+        if self._tasks:
+            self._progress.stop()
 
     def report(self, what: str, done: int, total: int) -> None:
         """Part `what` has done so many of its total."""
+        if not self._tasks:
+            self._progress.start()
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total)
         self._progress.update(self._tasks[what], completed=done, total=total)

@@ -1,5 +1,6 @@
 """Fit every model on every fold: frozen maps first, then fine-tuning; finished folds are never trained again."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +28,7 @@ from csasn.learning.trainee import (
     cohort_of,
     folds_of,
 )
-from csasn.learning.training import Stage, train_stage
+from csasn.learning.training import Course, Stage, train_stage
 from csasn.network.backbones import Branch
 from csasn.network.csasn import count_parameters
 from csasn.network.weights import Provenance, build_branches
@@ -171,16 +172,24 @@ def _fit_unit(
     settings = configuration.fit
     torch.manual_seed(settings.seed + rows.fold)
     trainee = _fresh(workshop, model, rows)
-    stage = Stage(name="frozen", n_epochs=settings.frozen_epochs, learning_rate=settings.frozen_learning_rate)
-    eyes = workshop.eyes(frozen=True)
-    history = train_stage(fabric, trainee, eyes, rows, stage, configuration, progress=progress)
+    stages = [Stage(name="frozen", n_epochs=settings.frozen_epochs, learning_rate=settings.frozen_learning_rate)]
     tuned = settings.finetune_epochs > 0
     if tuned:
-        before = {name: branch.state_dict() for name, branch in workshop.branches.items()}
-        pristine = {name: {key: each.clone() for key, each in state.items()} for name, state in before.items()}
-        stage = Stage(name="finetune", n_epochs=settings.finetune_epochs, learning_rate=settings.finetune_learning_rate)
-        eyes = workshop.eyes(frozen=False)
-        history += train_stage(fabric, trainee, eyes, rows, stage, configuration, progress=progress)
+        pristine = {name: copy.deepcopy(branch.state_dict()) for name, branch in workshop.branches.items()}
+        stages.append(
+            Stage(name="finetune", n_epochs=settings.finetune_epochs, learning_rate=settings.finetune_learning_rate)
+        )
+    history: list[dict[str, float | int | str | None]] = []
+    for stage in stages:
+        course = Course(
+            fabric=fabric,
+            trainee=trainee,
+            eyes=workshop.eyes(frozen=stage.name == "frozen"),
+            rows=rows,
+            stage=stage,
+            configuration=configuration,
+        )
+        history += train_stage(course, progress=progress)
     state = trainee.state_dict()
     kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
     write_checkpoint(path, kept, {"history": [{"model": model, **row} for row in history], "finetuned": tuned})

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -45,16 +44,31 @@ class Stage:
     learning_rate: float
 
 
-def train_stage(
-    fabric: Fabric,
-    trainee: Trainee,
-    eyes: Eyes,
-    rows: FoldRows,
-    stage: Stage,
-    configuration: Configuration,
-    *,
-    progress: Progress | None = None,
-) -> list[dict[str, float | int | str | None]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """One stage of one trainee: who learns, from which rows, how, and on what device."""
+
+    fabric: Fabric
+    trainee: Trainee
+    eyes: Eyes
+    rows: FoldRows
+    stage: Stage
+    configuration: Configuration
+
+    @property
+    def learner(self) -> nn.Module:
+        """The part of the trainee that the stage changes."""
+        return self.trainee.network if self.stage.name == "finetune" else self.trainee.network.neck
+
+    def diverged(self, epoch: int, where: str, loss: float) -> DivergedError:
+        """The error that names where a loss stopped being finite."""
+        return DivergedError(
+            f"The loss must stay finite; fold {self.rows.fold}, stage {self.stage.name}, epoch {epoch}, {where} gave "
+            f"{loss}. Nothing of it was saved. Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate."
+        )
+
+
+def train_stage(course: Course, *, progress: Progress | None = None) -> list[dict[str, float | int | str | None]]:
     """Train in place; one history row an epoch.
 
     What is evaluated and kept is the exponential moving average of the weights (Polyak and Juditsky 1992), at the
@@ -63,29 +77,30 @@ def train_stage(
     Raises DivergedError, naming fold, epoch and batch, when a loss is not finite; the weights are then worthless
     and nothing is saved.
     """
-    settings = configuration.fit
-    optimizer = torch.optim.AdamW(parameter_groups(trainee, stage, settings.weight_decay), lr=stage.learning_rate)
+    settings, stage, rows = course.configuration.fit, course.stage, course.rows
+    groups = parameter_groups(course.trainee, stage, settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate)
     n_steps = stage.n_epochs * len(list(batches(rows.train, settings.batch_size)))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_factor(step, n_steps, settings.warmup_fraction)
     )
-    learner = _learner(trainee, stage)
     blend = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
-    average = AveragedModel(learner, multi_avg_fn=blend, use_buffers=True)
-    module, optimizer = fabric.setup(trainee, optimizer)
-    best_loss, best_epoch, best_state = math.inf, 0, copy.deepcopy(learner.state_dict())
+    average = AveragedModel(course.learner, multi_avg_fn=blend, use_buffers=True)
+    module, optimizer = course.fabric.setup(course.trainee, optimizer)
+    best_loss, best_epoch, best_state = math.inf, 0, copy.deepcopy(course.learner.state_dict())
     history: list[dict[str, float | int | str | None]] = []
     for epoch in range(stage.n_epochs):
         started = time.perf_counter()
-        train_loss = _train_epoch(fabric, module, optimizer, schedule, average, eyes, rows, stage, epoch, configuration)
+        train_loss = _train_epoch(course, module, optimizer, schedule, average, epoch)
         seconds = time.perf_counter() - started
-        with _averaged(learner, average):
-            read = log_probabilities(trainee, eyes, rows.tuning, n_views=configuration.predict.n_views)
-            current = tuning_loss(read, eyes.cohort, rows.tuning)
+        with _averaged(course.learner, average):
+            n_views = course.configuration.predict.n_views
+            read = log_probabilities(course.trainee, course.eyes, rows.tuning, n_views=n_views)
+            current = tuning_loss(read, course.eyes.cohort, rows.tuning)
             if not math.isfinite(current):
-                raise _diverged(rows.fold, stage.name, epoch, "tuning", current)
+                raise course.diverged(epoch, "tuning", current)
             if current < best_loss:
-                best_loss, best_epoch, best_state = current, epoch, copy.deepcopy(learner.state_dict())
+                best_loss, best_epoch, best_state = current, epoch, copy.deepcopy(course.learner.state_dict())
         history.append(
             {
                 "fold": rows.fold,
@@ -93,55 +108,46 @@ def train_stage(
                 "epoch": epoch,
                 "train_loss": train_loss,
                 "tuning_loss": current,
-                "tuning_auroc": tuning_auroc(read, eyes.cohort, rows.tuning),
+                "tuning_auroc": tuning_auroc(read, course.eyes.cohort, rows.tuning),
                 "learning_rate": float(schedule.get_last_lr()[0]),
                 "images_per_s": len(rows.train) / seconds,
             }
         )
+        ended = epoch - best_epoch >= settings.patience_epochs
         if progress is not None:
-            progress(epoch + 1, stage.n_epochs)
-        if epoch - best_epoch >= settings.patience_epochs:
+            progress(stage.n_epochs if ended else epoch + 1, stage.n_epochs)
+        if ended:
             break
-    if progress is not None:
-        progress(stage.n_epochs, stage.n_epochs)
-    learner.load_state_dict(best_state)
+    course.learner.load_state_dict(best_state)
     return history
 
 
 def _train_epoch(
-    fabric: Fabric,
+    course: Course,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     average: AveragedModel,
-    eyes: Eyes,
-    rows: FoldRows,
-    stage: Stage,
     epoch: int,
-    configuration: Configuration,
 ) -> float:
     """One pass over the training rows; the mean loss an image."""
-    settings, total = configuration.fit, 0.0
-    trainee = cast("Trainee", module.module)
-    _training_mode(trainee, stage)
+    settings, total = course.configuration.fit, 0.0
+    device = course.fabric.device
+    _training_mode(course.trainee, course.stage)
     stream = np.random.default_rng(np.random.SeedSequence([settings.seed, epoch, MIX_STREAM]))
-    for number, (given, index, malignant) in enumerate(epoch_batches(trainee, eyes, rows, epoch, configuration)):
+    seen = epoch_batches(course.trainee, course.eyes, course.rows, epoch, course.configuration)
+    for number, (given, index, malignant) in enumerate(seen):
         mix = draw_mix(stream, len(index), settings.feature_mixup)
-        loss = module(given, index.to(fabric.device), malignant.to(fabric.device), mix)
+        loss = module(given, index.to(device), malignant.to(device), mix)
         if not torch.isfinite(loss):
-            raise _diverged(rows.fold, stage.name, epoch, f"batch {number}", float(loss.detach()))
+            raise course.diverged(epoch, f"batch {number}", float(loss.detach()))
         optimizer.zero_grad()
-        fabric.backward(loss)
+        course.fabric.backward(loss)
         optimizer.step()
         schedule.step()
-        average.update_parameters(_learner(trainee, stage))
+        average.update_parameters(course.learner)
         total += float(loss.detach()) * len(index)
-    return total / len(rows.train)
-
-
-def _learner(trainee: Trainee, stage: Stage) -> nn.Module:
-    """The part of a trainee that the stage changes."""
-    return trainee.network if stage.name == "finetune" else trainee.network.neck
+    return total / len(course.rows.train)
 
 
 def draw_mix(stream: np.random.Generator, n: int, beta: float) -> Mix | None:
@@ -158,13 +164,6 @@ def _averaged(learner: nn.Module, average: AveragedModel) -> Iterator[None]:
     learner.load_state_dict(average.module.state_dict())
     yield
     learner.load_state_dict(own)
-
-
-def _diverged(fold: int, stage: str, epoch: int, where: str, loss: float) -> DivergedError:
-    return DivergedError(
-        f"The loss must stay finite; fold {fold}, stage {stage}, epoch {epoch}, {where} gave {loss}. "
-        "Nothing of it was saved. Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate."
-    )
 
 
 def epoch_batches(

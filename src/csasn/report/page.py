@@ -130,7 +130,8 @@ def _certificate(run: Run) -> dict[str, Any]:
     return {
         "name": str(found.get("name") or found.get("cohort") or run.folder.name),
         "source": str(found.get("source") or "not stated"),
-        "citation": str(found.get("citation") or "not stated"),
+        "citation": str(found.get("citation") or "not stated").rstrip("."),
+        "notes": [str(each) for each in notes] if isinstance(notes := found.get("notes"), list) else [],
         "counts": _rows(found.get("counts")),
         "checks": _rows(found.get("checks")) + _rows(found.get("split_checks")),
     }
