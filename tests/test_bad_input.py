@@ -82,7 +82,7 @@ def one_picture_two_patients(folder: Path, rows: Rows) -> Rows:
     ("spoil", "said"),
     [
         (typo, ["PCT", "PTC", "5", "9"]),
-        (empty, ["no rows"]),
+        (empty, ["at least one row", "table.csv"]),
         (missing_files, ["image05.png", "image06.png"]),
         (outside, ["../elsewhere.png"]),
         (one_picture_two_patients, ["image08.png", "image09.png", "p08", "p09"]),

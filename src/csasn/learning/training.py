@@ -85,8 +85,8 @@ def train_stage(course: Course, *, progress: Progress | None = None) -> list[dic
         optimizer, lambda step: rate_factor(step, n_steps, settings.warmup_fraction)
     )
     blend = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
-    average = AveragedModel(course.learner, multi_avg_fn=blend, use_buffers=True)
     module, optimizer = course.fabric.setup(course.trainee, optimizer)
+    average = AveragedModel(course.learner, multi_avg_fn=blend, use_buffers=True)  # after setup: on the same device
     best_loss, best_epoch, best_state = math.inf, 0, copy.deepcopy(course.learner.state_dict())
     history: list[dict[str, float | int | str | None]] = []
     for epoch in range(stage.n_epochs):
