@@ -7,8 +7,8 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 CHECKED := src tests $(wildcard benchmarks examples)
 
 # Pretrained weights and real images beside the checkout are used where they exist.
-export CSASN_WEIGHTS ?= $(wildcard ../shared/weights)
-export CSASN_DATA ?= $(wildcard ../shared/data)
+export CSASN_WEIGHTS ?= $(abspath $(wildcard ../shared/weights))
+export CSASN_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP) ## simulate a cohort, train and evaluate on it, print where the report lies (minutes on two cores)
 	@test -f demo/cohort/manifest.parquet || \
-		$(BIN)/csasn simulate --out demo/cohort --patients 120 --sites 3 --seed 0
+		$(BIN)/csasn simulate --out demo/cohort --patients 200 --sites 3 --seed 0
 	$(BIN)/csasn run --cohort demo/cohort --config configs/demo.toml --out demo/run
 
 test: $(STAMP) ## every test but the slow ones and those for an accelerator

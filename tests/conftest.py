@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+# Tests run commands in folders of their own, where a relative path would lead elsewhere.
+for _variable in ("CSASN_DATA", "CSASN_WEIGHTS"):
+    if os.environ.get(_variable):
+        os.environ[_variable] = str(Path(os.environ[_variable]).resolve())
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 

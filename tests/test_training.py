@@ -207,7 +207,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monk
 
 
 def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
-    """a_1 = w_1, a_t = d a_(t-1) + (1 - d) w_t, over the steps of one epoch."""
+    """a_0 = w_0, a_t = d a_(t-1) + (1 - d) w_t with d = min(0.5, (1 + t) / (10 + t)), over the steps of one epoch."""
     module, steps = trainee(), []
     real = AveragedModel.update_parameters
 
@@ -222,8 +222,9 @@ def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monke
     assert len(steps) == math.ceil(len(ROWS.train) / 8)
     for name, found in module.network.neck.named_parameters():
         average = steps[0][name]
-        for step in steps[1:]:
-            average = 0.5 * average + 0.5 * step[name]
+        for t, step in enumerate(steps[1:], start=1):
+            memory = min(0.5, (1 + t) / (10 + t))
+            average = memory * average + (1 - memory) * step[name]
         np.testing.assert_allclose(found.detach().numpy(), average.numpy(), atol=1e-6, err_msg=name)
     assert any(
         not torch.equal(found.double(), steps[-1][name]) for name, found in module.network.neck.named_parameters()

@@ -124,7 +124,7 @@ class FitSettings(Settings):
     feature_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.4
     """Beta parameter of mixup between the cached features of two images, in the frozen stage; 0 turns it off."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
-    """Memory, per step, of the moving average of the weights that is evaluated and kept."""
+    """Largest memory, per step, of the moving average of the weights that is evaluated and kept."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
     """AdamW's decoupled weight decay."""
     warmup_fraction: Fraction = 0.1

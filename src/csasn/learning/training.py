@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from csasn.config import Configuration
 from csasn.errors import DivergedError
@@ -84,9 +84,8 @@ def train_stage(course: Course, *, progress: Progress | None = None) -> list[dic
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_factor(step, n_steps, settings.warmup_fraction)
     )
-    blend = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
     module, optimizer = course.fabric.setup(course.trainee, optimizer)
-    average = AveragedModel(course.learner, multi_avg_fn=blend, use_buffers=True)  # after setup: on the same device
+    average = AveragedModel(course.learner, multi_avg_fn=moving_average(settings.ema_decay), use_buffers=True)
     best_loss, best_epoch, best_state = math.inf, 0, copy.deepcopy(course.learner.state_dict())
     history: list[dict[str, float | int | str | None]] = []
     for epoch in range(stage.n_epochs):
@@ -120,6 +119,25 @@ def train_stage(course: Course, *, progress: Progress | None = None) -> list[dic
             break
     course.learner.load_state_dict(best_state)
     return history
+
+
+def moving_average(decay: float) -> Callable[..., None]:
+    """Average <- d average + (1 - d) current after step t, with d = min(decay, (1 + t) / (10 + t)).
+
+    The rising memory (as in TensorFlow's ExponentialMovingAverage) keeps a short training from being averaged with
+    the untrained weights that it began with.
+    """
+
+    @torch.no_grad()
+    def blend(averaged: list[Tensor], current: list[Tensor], n_steps: Tensor | int) -> None:
+        d = min(decay, (1 + int(n_steps)) / (10 + int(n_steps)))
+        for kept, new in zip(averaged, current, strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new.to(kept), 1 - d)
+            else:
+                kept.copy_(new)  # BatchNorm's counter of batches
+
+    return blend
 
 
 def _train_epoch(
