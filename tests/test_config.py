@@ -16,7 +16,6 @@ from csasn.config import (
     NetworkSettings,
     SplitSettings,
     read_configuration,
-    settings_sha256,
     to_toml,
     validated,
 )
@@ -131,7 +130,7 @@ def test_the_hash_follows_every_group() -> None:
     hashes = {validated(each, source="test").sha256() for each in changes}
     assert len(hashes) == len(changes) == len(Configuration.model_fields)
     assert plain.sha256() not in hashes
-    assert plain.sha256() == settings_sha256(Configuration())
+    assert plain.sha256() == Configuration().sha256()
 
 
 def test_settings_are_frozen() -> None:

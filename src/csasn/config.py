@@ -180,14 +180,9 @@ class Configuration(Settings):
         return self
 
     def sha256(self) -> str:
-        """Hash of the resolved settings."""
-        return settings_sha256(self)
-
-
-def settings_sha256(*settings: Settings) -> str:
-    """SHA-256 over the resolved values of some settings, in the order given."""
-    content = json.dumps([each.model_dump(mode="json") for each in settings], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+        """SHA-256 of the resolved settings."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def read_configuration(path: Path) -> Configuration:

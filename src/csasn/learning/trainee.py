@@ -87,6 +87,18 @@ def network_settings(model: str, settings: NetworkSettings) -> NetworkSettings:
     return settings.model_copy(update={"branches": SINGLE_BRANCH[model]})
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mix:
+    """Mixup of a batch (Zhang 2018, arXiv 1710.09412), here between features (Verma 2019, arXiv 1806.05236).
+
+    Row i becomes share * row i + (1 - share) * row other[i], and the loss is blended likewise. Features are blended
+    and never pixels: two images laid over each other would be anatomy that nobody has.
+    """
+
+    other: Tensor
+    share: float
+
+
 class Trainee(nn.Module):
     """A network and its loss in one module, so that one forward pass gives the loss.
 
@@ -104,7 +116,7 @@ class Trainee(nn.Module):
         return self.network(given) if isinstance(given, Tensor) else self.network.neck(given)  # type: ignore[no-any-return]
 
     def forward(
-        self, given: dict[str, Features] | Tensor, class_index: Tensor, malignant: Tensor, mix: "Mix | None" = None
+        self, given: dict[str, Features] | Tensor, class_index: Tensor, malignant: Tensor, mix: Mix | None = None
     ) -> Tensor:
         """A batch with its labels to the scalar loss; with `mix`, of blended features and of both labels."""
         if mix is None or isinstance(given, Tensor):
@@ -113,18 +125,6 @@ class Trainee(nn.Module):
         own: Tensor = self.loss(output, class_index, malignant)
         other: Tensor = self.loss(output, class_index[mix.other], malignant[mix.other])
         return mix.share * own + (1 - mix.share) * other
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mix:
-    """Mixup of a batch (Zhang 2018, arXiv 1710.09412), here between features (Verma 2019, arXiv 1806.05236).
-
-    Row i becomes share * row i + (1 - share) * row other[i], and the loss is blended likewise. Features are blended
-    and never pixels: two images laid over each other would be anatomy that nobody has.
-    """
-
-    other: Tensor
-    share: float
 
 
 def build_trainee(
