@@ -9,7 +9,7 @@ from PIL import Image
 from csasn.config import Configuration, EvaluateSettings
 from csasn.files import write_json
 from csasn.runs import Run, create_run
-from csasn.schema import MANIFEST_COLUMNS, ClassList, classes_of, complete_columns, manifest_sha256
+from csasn.schema import LEDGER_COLUMNS, MANIFEST_COLUMNS, ClassList, classes_of, complete_columns, manifest_sha256
 
 COUNTS = {"benign": 60, "PTC": 40, "FTC": 24, "MTC": 12, "ATC": 8}
 STRENGTH = {"csasn": 1.3, "cnn-only": 0.9, "vit-only": 1.25, "vit-logistic-regression": 0.6}
@@ -88,7 +88,7 @@ def make_run(folder: Path, *, simulated: bool = True, n_bootstrap: int = 100, co
     table = manifest(counts)
     (cohort / "images").mkdir(parents=True)
     table.write_parquet(cohort / "manifest.parquet")
-    pl.DataFrame({"item": [], "code": [], "reason": []}).write_csv(cohort / "ledger.csv")
+    pl.DataFrame(schema=LEDGER_COLUMNS).write_csv(cohort / "ledger.csv")
     for path in table["image_path"].to_list()[: -2 * counts[next(reversed(counts))]]:  # the last class has no pictures
         Image.fromarray(rng.integers(0, 255, (90, 120), dtype=np.uint8)).save(cohort / path)
     groups = table.group_by("site", "subtype", maintain_order=True).agg(

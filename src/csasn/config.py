@@ -21,6 +21,35 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class DicomSettings(Settings):
+    """What becomes of DICOM ultrasound: declared policies, each recorded in the certificate."""
+
+    frames: Literal["middle", "evenly-spaced", "all"] = "middle"
+    """Frames taken from a cine loop; they stay with their patient."""
+    n_frames: Annotated[int, Field(ge=1)] = 3
+    """Number of evenly spaced frames."""
+    no_region: Literal["refuse", "whole-image"] = "refuse"
+    """An image without a B-mode ultrasound region is refused, or used whole, burned-in text masked by its policy."""
+    burned_in_text: Literal["mask", "refuse"] = "mask"
+    """Text inside the region is masked, or the frame is refused."""
+    colour_doppler: Literal["refuse", "keep"] = "refuse"
+    """Frames with colour flow are refused, or kept as grey."""
+
+
+class IngestSettings(Settings):
+    """How a source is read; the tables in TOML are [columns] and [dicom]."""
+
+    columns: dict[str, str] = {}
+    """Manifest column and the table's own name for it, in pairs: --columns patient_id PatientNumber label Histology."""
+    malignant_classes: tuple[str, ...] = ()
+    """Further malignant labels, beside PTC, FTC, MTC, ATC and malignant."""
+    non_malignant_classes: tuple[str, ...] = ()
+    """Further non-malignant labels, beside benign and normal."""
+    site: str = "site-1"
+    """Site of rows that name none."""
+    dicom: DicomSettings = DicomSettings()
+
+
 class SplitSettings(Settings):
     """How patients are dealt into folds and partitions."""
 
@@ -32,6 +61,10 @@ class SplitSettings(Settings):
     """Share of a fold's training patients set aside for early stopping and operating points."""
     test_fraction: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.2
     """Share of patients tested under holdout."""
+    near_duplicates: Literal["together", "ignore"] = "together"
+    """Patients whose pictures look alike are dealt together, or not."""
+    lone_patients: Literal["refuse", "not-estimable"] = "refuse"
+    """A class of one patient is refused, or kept and reported as not estimable."""
     seed: int = 0
     """Seed of the deal."""
 

@@ -16,6 +16,7 @@ MANIFEST_COLUMNS: dict[str, type[pl.DataType]] = {
     "patient_id": pl.String,  # a pseudonym; unique across sites
     "nodule_id": pl.String,  # unique across patients
     "view": pl.String,  # "transverse", "longitudinal" or null
+    "laterality": pl.String,  # "left", "right", "isthmus" or null
     "malignant": pl.Boolean,
     "subtype": pl.String,  # the class; null where only benign or malignant is known
     "mask_path": pl.String,  # nodule mask, relative like image_path; null where there is none
@@ -27,7 +28,16 @@ MANIFEST_COLUMNS: dict[str, type[pl.DataType]] = {
     "split_hint": pl.String,  # a partition declared by the source ("train", "tuning", "test") or null
 }
 REQUIRED_COLUMNS = ("image_path", "sha256", "site", "patient_id", "nodule_id", "malignant")
-LEDGER_COLUMNS = {"item": pl.String, "code": pl.String, "reason": pl.String}
+# ledger.csv: what was refused, and what was used after a deterministic fix ("fixed"; several rows an item at times).
+LEDGER_COLUMNS = {"item": pl.String, "outcome": pl.String, "code": pl.String, "reason": pl.String}
+OUTCOMES = ("refused", "fixed")
+# fingerprints.parquet: what the certificate compared, one row an image in the manifest's order.
+FINGERPRINT_COLUMNS = {
+    "image_path": pl.String,
+    "pixel_sha256": pl.String,  # of the decoded grey pixels and their shape
+    "perceptual_hash": pl.UInt64,  # near for pictures that look alike
+    "mask_sha256": pl.String,  # of the mask file's bytes; null where there is none
+}
 SPLIT_COLUMNS = {"fold": pl.Int32, "image_path": pl.String, "patient_id": pl.String, "partition": pl.String}
 PARTITIONS = ("train", "tuning", "test")
 # predictions.parquet: the columns below, then logit_<class> and probability_<class> for every class, in class order.

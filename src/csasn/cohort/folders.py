@@ -2,25 +2,16 @@
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
 from csasn.cohort.labels import Vocabulary
+from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.rows import DEFAULT_SITE, NOTHING_WRITTEN
 from csasn.errors import BadInputError, listing
 
 MASK_NAME = re.compile(r"(?P<image>.+)_mask(_\d+)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
-    """One row of the ledger."""
-
-    item: str
-    code: str
-    reason: str
 
 
 def class_folders(source: Path, words: Vocabulary) -> dict[str, str]:
@@ -29,7 +20,7 @@ def class_folders(source: Path, words: Vocabulary) -> dict[str, str]:
     return {name: label for name, label in sorted(found.items()) if label is not None}
 
 
-def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[Refusal, ...], tuple[str, ...]]:
+def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[LedgerRow, ...], tuple[str, ...]]:
     """Rows, refusals and notes of SOURCE/<class>/<image> or SOURCE/<class>/<patient>/<image>.
 
     A file without a patient folder is a patient of its own. One patient folder name in two classes is one patient.
@@ -38,10 +29,10 @@ def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[Re
     _check_class_folders(source, words)
     labels = class_folders(source, words)
     rows: list[dict[str, object]] = []
-    refused: list[Refusal] = []
+    refused: list[LedgerRow] = []
     paths, unreadable = _files_below(source)
     refused += [
-        Refusal(item=_shown(name), code="unreadable", reason="the folder cannot be read") for name in unreadable
+        LedgerRow(item=_shown(name), code="unreadable", reason="the folder cannot be read") for name in unreadable
     ]
     stems = {str(path.with_suffix("")) for path in paths}
     for path in paths:
@@ -113,22 +104,22 @@ def _files_below(source: Path) -> tuple[list[PurePosixPath], list[str]]:
     return sorted(paths), sorted(unreadable)
 
 
-def _refusal(path: PurePosixPath, source: Path, stems: set[str]) -> Refusal | None:
+def _refusal(path: PurePosixPath, source: Path, stems: set[str]) -> LedgerRow | None:
     """Why a file below the source is not a row, known without opening it; None where it may be a picture."""
     shown = _shown(str(path))
     if shown != str(path):
-        return Refusal(item=shown, code="name-not-utf8", reason="its name is not UTF-8 text; rename it")
+        return LedgerRow(item=shown, code="name-not-utf8", reason="its name is not UTF-8 text; rename it")
     try:
         inside = (source / path).resolve().is_relative_to(source.resolve())
     except (OSError, RuntimeError):  # a loop of links
         inside = False
     if not inside:
-        return Refusal(item=shown, code="outside-source", reason="a link that leads out of the source, or to itself")
+        return LedgerRow(item=shown, code="outside-source", reason="a link that leads out of the source, or to itself")
     if len(path.parts) == 1 or path.parts[0].startswith("."):
-        return Refusal(item=shown, code="no-class", reason="it lies in no class folder")
+        return LedgerRow(item=shown, code="no-class", reason="it lies in no class folder")
     mask = MASK_NAME.fullmatch(path.stem)
     if mask and str(path.with_name(mask["image"])) in stems:
-        return Refusal(item=shown, code="mask-not-image", reason=f"the mask of {mask['image']}, by its name")
+        return LedgerRow(item=shown, code="mask-not-image", reason=f"the mask of {mask['image']}, by its name")
     return None
 
 

@@ -1,8 +1,6 @@
 """A hospital's images become a manifest, a ledger of what was refused and why, and a certificate."""
 
-import csv
 import io
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,16 +10,18 @@ from typing import Literal
 
 import polars as pl
 
-from csasn.cohort.folders import Refusal, class_folders, folder_rows
+from csasn.cohort.folders import class_folders, folder_rows
 from csasn.cohort.integrity import NODULE_LABELS_CHECK, certify
 from csasn.cohort.labels import Vocabulary, vocabulary, with_subtypes
-from csasn.cohort.pictures import RefusedPicture, pixel_sha256, read_mask, read_picture
+from csasn.cohort.ledger import LedgerRow, RefusedPicture, ledger_csv
+from csasn.cohort.pictures import pixel_sha256, read_mask, read_picture
 from csasn.cohort.published import BUSI_CITATION, BUSI_COLUMNS, BUSI_NOTES, BUSI_SITE, BUSI_TABLE, is_busi
 from csasn.cohort.rows import NOTHING_WRITTEN, with_keys, with_labels, with_paths
+from csasn.cohort.source import Source
 from csasn.cohort.tables import read_table, rename_columns, typed_columns
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256, folder_made_whole, write_bytes, write_json
-from csasn.schema import LEDGER_COLUMNS, complete_columns
+from csasn.schema import complete_columns
 
 Layout = Literal["auto", "table", "folders", "busi"]
 Progress = Callable[[int, int], None]  # images read so far, of how many
@@ -37,21 +37,9 @@ class IngestResult:
     folder: Path
     n_used: int
     n_refused: int
-    layout: Layout
+    layout: str
     refusals: Mapping[str, int]
     """Number of refused items by ledger code."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Rows yet to be decoded, with everything that the certificate says about where they come from."""
-
-    rows: pl.DataFrame
-    root: Path
-    layout: Layout
-    refused: tuple[Refusal, ...] = ()
-    citation: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 def ingest(
@@ -92,7 +80,7 @@ def ingest(
         buffer = io.BytesIO()
         manifest.write_parquet(buffer)
         write_bytes(scratch / "manifest.parquet", buffer.getvalue())
-        write_bytes(scratch / "ledger.csv", _ledger(refused))
+        write_bytes(scratch / "ledger.csv", ledger_csv(refused))
         write_json(scratch / "certificate.json", certificate)
     return IngestResult(
         folder=out,
@@ -138,7 +126,7 @@ def _table_rows(path: Path, columns: Mapping[str, str], words: Vocabulary) -> pl
     return with_paths(typed_columns(rows, source=path), path.parent, path)
 
 
-def _decode(found: Source, progress: Progress | None) -> tuple[pl.DataFrame, list[Refusal]]:
+def _decode(found: Source, progress: Progress | None) -> tuple[pl.DataFrame, list[LedgerRow]]:
     """The manifest of the images that decode, and every refusal; BadInputError where nothing is left."""
     refused = list(found.refused)
     used: list[dict[str, object]] = []
@@ -152,7 +140,7 @@ def _decode(found: Source, progress: Progress | None) -> tuple[pl.DataFrame, lis
                 )
             )
         except RefusedPicture as refusal:
-            refused.append(Refusal(item=row["image_path"], code=refusal.code, reason=refusal.reason))
+            refused.append(LedgerRow(item=row["image_path"], code=refusal.code, reason=refusal.reason))
         if progress:
             progress(done, found.rows.height)
     kept, repeated = _without_repeats(used)
@@ -186,14 +174,14 @@ def _measured(path: Path, mask_path: Path | None) -> dict[str, object]:
     return {"sha256": sha256, "width_px": width, "height_px": height, "pixel_sha256": pixel_sha256(pixels)}
 
 
-def _without_repeats(used: list[dict[str, object]]) -> tuple[list[dict[str, object]], list[Refusal]]:
+def _without_repeats(used: list[dict[str, object]]) -> tuple[list[dict[str, object]], list[LedgerRow]]:
     """The rows without repeated pixels (the first of a patient is kept), and a refusal for each repeat.
 
     Raises BadInputError where the same pixels stand under two patients, or under two labels of one patient.
     """
     first: dict[object, dict[str, object]] = {}
     kept: list[dict[str, object]] = []
-    repeats: list[Refusal] = []
+    repeats: list[LedgerRow] = []
     faults: defaultdict[str, list[str]] = defaultdict(list)
     for row in used:
         earlier = first.setdefault(row["pixel_sha256"], row)
@@ -206,7 +194,7 @@ def _without_repeats(used: list[dict[str, object]]) -> tuple[list[dict[str, obje
             faults["labels of one patient"].append(_pair(earlier, row, "subtype"))
         else:
             reason = f"the same pixels as {earlier['image_path']} of the same patient"
-            repeats.append(Refusal(item=str(row["image_path"]), code="duplicate-pixels", reason=reason))
+            repeats.append(LedgerRow(item=str(row["image_path"]), code="duplicate-pixels", reason=reason))
     for what, pairs in faults.items():
         raise BadInputError(
             f"The same pixels never stand under two {what}. These do:\n{listing(pairs)}\n"
@@ -229,14 +217,3 @@ def _refuse_nodules_with_two_diagnoses(certificate: dict[str, object]) -> None:
             f"A nodule has one diagnosis. These have several:\n{listing(found[0])}\n"
             f"Correct the labels, or give the patient's nodules a nodule_id each. {NOTHING_WRITTEN}"
         )
-
-
-def _ledger(refused: list[Refusal]) -> bytes:
-    """ledger.csv; a cell that a spreadsheet would run as a formula begins with an apostrophe."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator=os.linesep)
-    writer.writerow(LEDGER_COLUMNS)
-    for refusal in refused:
-        cells = (refusal.item, refusal.code, refusal.reason)
-        writer.writerow(f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t")) else cell for cell in cells)
-    return stream.getvalue().encode()

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from csasn.cohort.ledger import RefusedPicture
+
 MAX_PIXELS = 50_000_000
 MIN_SIDE_PX = 32
 MAX_ASPECT = 10
@@ -19,15 +21,6 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 WINDOWED_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-
-
-class RefusedPicture(Exception):  # noqa: N818 - a refusal is an entry of the ledger, not an error of the program
-    """A file that cannot be used: `code` is stable and goes into the ledger, `reason` is for people."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(f"{code}: {reason}")
-        self.code = code
-        self.reason = reason
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

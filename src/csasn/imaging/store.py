@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from csasn.cohort.pictures import RefusedPicture, read_picture
+from csasn.cohort.ledger import RefusedPicture
+from csasn.cohort.pictures import read_picture
 from csasn.config import ImagingSettings
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256, write_whole
