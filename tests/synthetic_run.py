@@ -1,11 +1,13 @@
 """A small run folder made by hand: known labels, drawn logits, real pictures for some images."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
+from csasn.cohort.ledger import ledger_csv
 from csasn.config import Configuration, EvaluateSettings
 from csasn.files import write_json
 from csasn.runs import Run, create_run
@@ -34,6 +36,22 @@ def manifest(counts: dict[str, int] = COUNTS, *, odd_patient: str = "P<b>007</b>
         for view in ("transverse", "longitudinal")
     ]
     return complete_columns(pl.DataFrame(rows)).select(list(MANIFEST_COLUMNS))
+
+
+EMPTY_LEDGER = ledger_csv(())
+
+
+def fingerprints_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """Fingerprints of pictures that all differ, one a row."""
+    rng = np.random.default_rng(len(frame))
+    return frame.select(
+        "image_path",
+        pixel_sha256=pl.col("image_path").map_elements(
+            lambda name: hashlib.sha256(name.encode()).hexdigest(), return_dtype=pl.String
+        ),
+        perceptual_hash=pl.Series(rng.integers(0, 2**64, len(frame), dtype=np.uint64)),
+        mask_sha256=pl.lit(None, dtype=pl.String),
+    )
 
 
 def predictions(frame: pl.DataFrame, classes: ClassList, *, seed: int = 0, n_folds: int = 3) -> pl.DataFrame:

@@ -12,13 +12,21 @@ import pytest
 from PIL import Image
 
 from csasn import files
-from csasn.cohort.ingest import ingest
+from csasn.cohort.ingest import IngestResult
+from csasn.cohort.ingest import ingest as ingest_source
 from csasn.cohort.tables import read_table
+from csasn.config import IngestSettings
 from csasn.errors import BadInputError, StorageError
 from csasn.files import read_json
 from csasn.schema import LEDGER_COLUMNS, MANIFEST_COLUMNS, classes_of, manifest_sha256, read_manifest
 
 HEADER = "image_path,patient_id,label"
+
+
+def ingest(source: Path, out: Path, **options: object) -> IngestResult:
+    """Settings given by name become IngestSettings."""
+    settings = {name: options.pop(name) for name in tuple(options) if name in IngestSettings.model_fields}
+    return ingest_source(source, out, settings=IngestSettings(**settings), **options)
 
 
 def draw(path: Path, seed: int) -> None:
@@ -57,7 +65,7 @@ def ledger(out: Path) -> dict[str, str]:
     with (out / "ledger.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert all(tuple(row) == tuple(LEDGER_COLUMNS) for row in rows)
-    return {row["item"]: row["code"] for row in rows}
+    return {row["item"]: row["code"] for row in rows if row["outcome"] == "refused"}
 
 
 def test_a_table_becomes_a_cohort(source, tmp_path):
@@ -299,7 +307,7 @@ def test_unknown_class_folders_and_unknown_layouts_are_refused(tmp_path):
     (source / "PCT").rename(source / "PTC")
     (source / "cohort").rename(source / "benign")
     assert "outside its source" in refused(source, source / "benign" / "out")
-    assert "belongs to the layout table" in refused(source, tmp_path / "cohort", columns={"site": "x"})
+    assert "belongs to a table" in refused(source, tmp_path / "cohort", columns={"site": "x"})
 
 
 def test_an_existing_cohort_is_never_overwritten(source, tmp_path):

@@ -5,8 +5,10 @@ import pytest
 
 from csasn import __version__
 from csasn.cohort.integrity import certify, split_checks
+from csasn.cohort.ledger import LedgerRow, ledger_csv
 from csasn.errors import BadInputError
 from csasn.schema import complete_columns, manifest_sha256
+from synthetic_run import fingerprints_of
 
 ROWS = [  # image, patient, nodule, site, malignant, subtype, sha256
     ("a.png", "p1", "p1/l", "A", False, "benign", "1"),
@@ -27,8 +29,17 @@ def manifest(*changed: tuple[int, str, object]) -> pl.DataFrame:
 
 
 def certificate(frame: pl.DataFrame) -> dict:
+    rows = (LedgerRow(item="x", code="blank", reason=""), LedgerRow(item="y", code="blank", reason=""))
+    fixed = LedgerRow(item="a.png", outcome="fixed", code="exif-rotated", reason="")
     return certify(
-        frame, images_root=".", simulated=True, source="test", citation=None, n_refused=2, notes=("made by hand",)
+        frame,
+        fingerprints_of(frame),
+        ledger_csv((*rows, fixed)),
+        images_root=".",
+        simulated=True,
+        source="test",
+        citation=None,
+        notes=("made by hand",),
     )
 
 
@@ -73,7 +84,7 @@ def test_a_sound_manifest_is_counted_and_passes():
         ("B", "benign", 1, 1, 1),
         ("B", "FTC", 1, 1, 2),
     ]
-    assert len(made["checks"]) == 4
+    assert len(made["checks"]) == 7
     assert not failed(manifest())
 
 

@@ -15,6 +15,7 @@ from csasn.errors import BadInputError
 from csasn.files import read_json, write_json
 from csasn.runs import create_run
 from csasn.schema import PARTITIONS, SPLIT_COLUMNS, complete_columns
+from synthetic_run import EMPTY_LEDGER, fingerprints_of
 
 CLASSES = ("benign", "PTC", "FTC", "MTC")
 
@@ -223,7 +224,9 @@ def test_the_split_of_a_run_is_written_certified_and_remembered(tmp_path):
     (cohort / "ledger.csv").write_text("item,code,reason\n")
     write_json(
         cohort / "certificate.json",
-        certify(frame, images_root=".", simulated=True, source="test", citation=None, n_refused=0),
+        certify(
+            frame, fingerprints_of(frame), EMPTY_LEDGER, images_root=".", simulated=True, source="test", citation=None
+        ),
     )
     run = create_run(cohort, tmp_path / "run", Configuration(split=SplitSettings(n_folds=4)))
     path = split_run(run)
@@ -245,7 +248,9 @@ def test_a_repeated_image_fails_the_checks_and_writes_no_split(tmp_path):
     (cohort / "ledger.csv").write_text("item,code,reason\n")
     write_json(
         cohort / "certificate.json",
-        certify(frame, images_root=".", simulated=True, source="test", citation=None, n_refused=0),
+        certify(
+            frame, fingerprints_of(frame), EMPTY_LEDGER, images_root=".", simulated=True, source="test", citation=None
+        ),
     )
     run = create_run(cohort, tmp_path / "run", Configuration())
     with pytest.raises(BadInputError, match=r"p0-0\.png: 2 times"):

@@ -30,38 +30,55 @@ class Simulate:
     """Number of sites, each with its own scanner."""
     seed: int = 0
     """The same seed gives the same bytes."""
+    output: Literal["cohort", "dicom"] = "cohort"
+    """A cohort folder, or a PACS export (DICOM with invented names, labels.csv) to ingest."""
 
     def __call__(self) -> int:
-        """Write the cohort folder."""
-        from csasn.cohort.phantom.cohort import simulate
+        """Write the cohort folder or the export."""
+        from csasn.cohort.phantom.cohort import simulate, simulate_export
 
         with Bars() as bars:
-            simulate(
+            (simulate if self.output == "cohort" else simulate_export)(
                 self.out,
                 n_patients=self.patients,
                 n_sites=self.sites,
                 seed=self.seed,
                 progress=bars.part("rendering images"),
             )
-        return wrote("SIMULATED cohort", self.out)
+        return wrote("SIMULATED cohort" if self.output == "cohort" else "SIMULATED PACS export", self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingest:
-    """Turn a table, a folder-per-class tree or a known data set into a cohort folder."""
+    """Turn a table, a folder-per-class tree, a PACS export or a public data set into a cohort folder."""
 
     source: tyro.conf.Positional[Path]
-    """A CSV, TSV or parquet table, or a folder."""
+    """A CSV, TSV, Excel or parquet table, or a folder."""
     out: Path
-    """Cohort folder to make; images stay where they are."""
-    layout: Literal["auto", "table", "folders", "busi"] = "auto"
+    """Cohort folder to make; pictures stay where they are, DICOM enters it as grey PNG."""
+    layout: Literal[
+        "auto",
+        "table",
+        "folders",
+        "dicom",
+        "busi",
+        "ddti",
+        "tn3k",
+        "tn5000",
+        "thyroidxl",
+        "stanford-cine",
+        "fangdai",
+    ] = "auto"
     """How the source is laid out."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Manifest column and the table's own name for it, in pairs: --columns patient_id PatientNumber label Histology."""
-    malignant_classes: tuple[str, ...] = ()
-    """Further malignant labels, beside PTC, FTC, MTC, ATC and malignant."""
-    non_malignant_classes: tuple[str, ...] = ()
-    """Further non-malignant labels, beside benign and normal."""
+    labels: Path | None = None
+    """For DICOM: the table of diagnoses, by patient_id, accession_number, study, series, object or image_path."""
+    private: Path | None = None
+    """For DICOM: a folder of your site, outside of the cohort, for secret.key and the crosswalk of pseudonyms."""
+    workers: int | None = None
+    """Processes that read; one a processor where nothing is said."""
+    config: Path | None = None
+    """TOML file of ingest settings that differ from the defaults: columns, classes, site and DICOM policies."""
+    settings: ClassVar[Any]  # IngestSettings; becomes an argument in `configured`
 
     def __call__(self) -> int:
         """Write the cohort folder; exit code 3 says that it is whole but items were set aside."""
@@ -72,22 +89,46 @@ class Ingest:
                 self.source,
                 self.out,
                 layout=self.layout,
-                columns=self.columns,
-                malignant_classes=self.malignant_classes,
-                non_malignant_classes=self.non_malignant_classes,
-                progress=bars.part("reading images"),
+                labels=self.labels,
+                private=self.private,
+                settings=self.settings,
+                workers=self.workers,
+                progress=bars.part("reading"),
             )
-        print(f"{result.n_used} images used, {result.n_refused} set aside ({result.layout} layout).")
-        wrote("cohort", self.out)
-        if not result.n_refused:
-            return 0
-        codes = ", ".join(f"{count} {code}" for code, count in sorted(result.refusals.items()))
         print(
-            f"Set aside: {codes}. {self.out / 'ledger.csv'} names each file and the reason. The cohort is whole "
+            f"{result.n_items} items: {result.n_used} used ({result.n_images} images), "
+            f"{result.n_refused} set aside ({result.layout} layout)."
+        )
+        if result.fixes:
+            print("Fixed: " + ", ".join(f"{count} {code}" for code, count in result.fixes.items()) + ".")
+        tell_origin(self.out)
+        wrote("cohort", self.out)
+        if not result.refusals:
+            return 0
+        codes = ", ".join(f"{count} {code}" for code, count in result.refusals.items())
+        print(
+            f"Set aside: {codes}. {self.out / 'ledger.csv'} names each item and the reason. The cohort is whole "
             "without them; mend the files and ingest into a new folder to have them in.",
             file=sys.stderr,
         )
         return EXIT_ITEMS_SET_ASIDE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Print the integrity certificate of a cohort and verify it: every file, hash and check again."""
+
+    cohort: tyro.conf.Positional[Path]
+    """Cohort folder made by ingest or simulate."""
+
+    def __call__(self) -> int:
+        """Exit code 1 where anything differs from the certificate."""
+        from csasn.cohort.verification import lines, verify
+
+        with Bars() as bars:
+            found = verify(self.cohort, progress=bars.part("reading again"))
+        print("\n".join(lines(found)))
+        return EXIT_REFUSED if found.differences else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +238,16 @@ def stage(name: str) -> Callable[[Any, "Bars"], Path]:
     return lambda run, _: report_run(run)
 
 
+def tell_origin(cohort: Path) -> None:
+    """Licence and citation of a public data set, where the certificate names them."""
+    from csasn.files import read_json
+
+    certificate = read_json(cohort / "certificate.json")
+    for name in ("licence", "citation"):
+        if certificate.get(name):
+            print(f"{name.capitalize()}: {certificate[name]}")
+
+
 def tell_weights(run: Any, name: str) -> None:
     """After fit, say which weights each branch started from."""
     if name == "fit":
@@ -252,7 +303,8 @@ def wrote(what: str, path: Path) -> int:
 
 
 COMMANDS: dict[str, type] = {
-    command.__name__.lower(): command for command in (Simulate, Ingest, Split, Fit, Predict, Evaluate, Report, Run)
+    command.__name__.lower(): command
+    for command in (Simulate, Ingest, Check, Split, Fit, Predict, Evaluate, Report, Run)
 }
 
 
@@ -289,7 +341,7 @@ def parsed(given: list[str]) -> Callable[[], int]:
     name, options = given[0], given[1:]
     command = COMMANDS[name]
     chosen: Callable[[], int]
-    if command not in (Split, Run):
+    if command not in (Ingest, Split, Run):
         chosen = tyro.cli(command, args=options, prog=f"csasn {name}")
         return chosen
     from pydantic import ValidationError
@@ -307,11 +359,12 @@ def parsed(given: list[str]) -> Callable[[], int]:
 
 def configured(command: type, config: Path | None) -> type:
     """The command with every setting as an argument, whose defaults are those of a TOML file where one is given."""
-    from csasn.config import Configuration, read_configuration
+    from csasn.config import Configuration, IngestSettings, read_settings
 
-    settings = Configuration() if config is None else read_configuration(config)
+    kind = IngestSettings if command is Ingest else Configuration
+    settings = kind() if config is None else read_settings(config, kind)
     body = {
-        "__annotations__": {"settings": Annotated[Configuration, tyro.conf.arg(name="")]},
+        "__annotations__": {"settings": Annotated[kind, tyro.conf.arg(name="")]},
         "settings": field(default_factory=lambda: settings),
         "__doc__": command.__doc__,
         "__module__": command.__module__,

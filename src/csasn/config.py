@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,9 @@ class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Settings)
 
 
 class DicomSettings(Settings):
@@ -220,13 +223,21 @@ class Configuration(Settings):
 
 def read_configuration(path: Path) -> Configuration:
     """Defaults overlaid with a TOML file; BadInputError lists every unknown name and value out of range."""
+    return read_settings(path, Configuration)
+
+
+def read_settings(path: Path, kind: type[S]) -> S:
+    """Settings of a kind from a TOML file; BadInputError lists every unknown name and value out of range."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInputError(f"There is no configuration at {path}. Profiles lie in configs/*.toml.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path} is not valid TOML: {error}.") from error
-    return validated(content, source=str(path))
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise refused_settings(error, source=str(path)) from None
 
 
 def validated(content: dict[str, object], *, source: str) -> Configuration:

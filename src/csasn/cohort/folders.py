@@ -30,7 +30,7 @@ def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[Le
     labels = class_folders(source, words)
     rows: list[dict[str, object]] = []
     refused: list[LedgerRow] = []
-    paths, unreadable = _files_below(source)
+    paths, unreadable = files_below(source)
     refused += [
         LedgerRow(item=_shown(name), code="unreadable", reason="the folder cannot be read") for name in unreadable
     ]
@@ -89,7 +89,7 @@ def _check_class_folders(source: Path, words: Vocabulary) -> None:
         )
 
 
-def _files_below(source: Path) -> tuple[list[PurePosixPath], list[str]]:
+def files_below(source: Path) -> tuple[list[PurePosixPath], list[str]]:
     """Every file and every linked folder, relative and sorted, and the folders that cannot be listed."""
     unreadable: list[str] = []
     paths: list[PurePosixPath] = []
@@ -104,17 +104,22 @@ def _files_below(source: Path) -> tuple[list[PurePosixPath], list[str]]:
     return sorted(paths), sorted(unreadable)
 
 
-def _refusal(path: PurePosixPath, source: Path, stems: set[str]) -> LedgerRow | None:
-    """Why a file below the source is not a row, known without opening it; None where it may be a picture."""
-    shown = _shown(str(path))
-    if shown != str(path):
-        return LedgerRow(item=shown, code="name-not-utf8", reason="its name is not UTF-8 text; rename it")
+def unusable(path: PurePosixPath, source: Path) -> tuple[str, str] | None:
+    """Code and reason where a file's name or place forbids opening it; None where it may be opened."""
+    if _shown(str(path)) != str(path):
+        return "name-not-utf8", "its name is not UTF-8 text; rename it"
     try:
         inside = (source / path).resolve().is_relative_to(source.resolve())
     except (OSError, RuntimeError):  # a loop of links
         inside = False
-    if not inside:
-        return LedgerRow(item=shown, code="outside-source", reason="a link that leads out of the source, or to itself")
+    return None if inside else ("outside-source", "a link that leads out of the source, or to itself")
+
+
+def _refusal(path: PurePosixPath, source: Path, stems: set[str]) -> LedgerRow | None:
+    """Why a file below the source is not a row, known without opening it; None where it may be a picture."""
+    shown = _shown(str(path))
+    if found := unusable(path, source):
+        return LedgerRow(item=shown, code=found[0], reason=found[1])
     if len(path.parts) == 1 or path.parts[0].startswith("."):
         return LedgerRow(item=shown, code="no-class", reason="it lies in no class folder")
     mask = MASK_NAME.fullmatch(path.stem)

@@ -1,45 +1,65 @@
-"""A hospital's images become a manifest, a ledger of what was refused and why, and a certificate."""
+"""A hospital's images become a manifest, a ledger of what was refused or fixed and why, and a certificate."""
 
-import io
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal
 
 import polars as pl
 
-from csasn.cohort.folders import class_folders, folder_rows
-from csasn.cohort.integrity import NODULE_LABELS_CHECK, certify
-from csasn.cohort.labels import Vocabulary, vocabulary, with_subtypes
-from csasn.cohort.ledger import LedgerRow, RefusedPicture, ledger_csv
-from csasn.cohort.pictures import pixel_sha256, read_mask, read_picture
-from csasn.cohort.published import BUSI_CITATION, BUSI_COLUMNS, BUSI_NOTES, BUSI_SITE, BUSI_TABLE, is_busi
-from csasn.cohort.rows import NOTHING_WRITTEN, with_keys, with_labels, with_paths
+from csasn.cohort.cohort_folder import write_cohort
+from csasn.cohort.integrity import NODULE_LABELS_CHECK
+from csasn.cohort.items import Item, Reading, Shot, read_item
+from csasn.cohort.label_table import read_labels
+from csasn.cohort.labels import vocabulary, with_subtypes
+from csasn.cohort.layouts import Layout, layout_of, read_source
+from csasn.cohort.ledger import FIXES, LedgerRow, RefusedPicture
+from csasn.cohort.pacs import Door, export_source
+from csasn.cohort.pseudonyms import open_pseudonyms, write_crosswalk
+from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
-from csasn.cohort.tables import read_table, rename_columns, typed_columns
+from csasn.cohort.workers import Lost, default_workers, each_in_workers
+from csasn.config import IngestSettings
 from csasn.errors import BadInputError, listing
-from csasn.files import file_sha256, folder_made_whole, write_bytes, write_json
-from csasn.schema import complete_columns
+from csasn.files import folder_made_whole
+from csasn.schema import MANIFEST_COLUMNS
 
-Layout = Literal["auto", "table", "folders", "busi"]
-Progress = Callable[[int, int], None]  # images read so far, of how many
-LAYOUTS = """  table    a CSV, TSV or parquet file with image_path, patient_id and label (or subtype) columns
-  folders  SOURCE/<class>/<image> or SOURCE/<class>/<patient>/<image>, a folder for each known class
-  busi     a folder with labels.csv (image, mask, label, dup_group)"""
+Progress = Callable[[int, int], object]  # items read so far, of how many
+DICOM = "dicom"
+MEMBER = "member"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestResult:
-    """Where the cohort lies, and what became of every item: items in = used + refused."""
+    """Where the cohort lies, and what became of every item (a file, or a row of a table): in = used + refused."""
 
     folder: Path
-    n_used: int
-    n_refused: int
     layout: str
+    n_items: int
+    n_used: int
+    n_images: int
     refusals: Mapping[str, int]
-    """Number of refused items by ledger code."""
+    """Number of ledger rows by code of what was refused; single frames of a used loop are among them."""
+    fixes: Mapping[str, int]
+    """Number of ledger rows by code of what was used after a fix."""
+
+    @property
+    def n_refused(self) -> int:
+        """Items of which nothing was used."""
+        return self.n_items - self.n_used
+
+
+@dataclass(kw_only=True, slots=True)
+class Intake:
+    """What has come in so far: manifest rows with their fingerprints and items, and the ledger."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
+
+    def refuse(self, item: str, code: str, reason: str) -> None:
+        """Set an item aside."""
+        self.ledger.append(LedgerRow(item=item, code=code, reason=reason))
 
 
 def ingest(
@@ -47,167 +67,225 @@ def ingest(
     out: Path,
     *,
     layout: Layout = "auto",
-    columns: Mapping[str, str] = MappingProxyType({}),
-    malignant_classes: tuple[str, ...] = (),
-    non_malignant_classes: tuple[str, ...] = (),
+    labels: Path | None = None,
+    private: Path | None = None,
+    settings: IngestSettings | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> IngestResult:
-    """Write the cohort folder `out`: manifest.parquet, ledger.csv, certificate.json; images stay where they are.
+    """Write the cohort folder `out`: manifest, fingerprints, ledger and certificate; pictures stay where they are.
 
-    Every image is decoded once; one that cannot be used goes to the ledger. A fault of the table, or the same pixels
-    under two patients, raises BadInputError listing every offending row, and nothing is written.
-    `columns` maps manifest columns to the table's; `progress(done, total)` is called after each image.
+    Every item is decoded once, in worker processes; one that cannot be used goes to the ledger. DICOM and files of many
+    pictures enter as grey PNG below `out`. A fault of the table, or the same pixels under two patients, raises
+    BadInputError listing every offending row, and nothing is written. `labels` and `private` belong to DICOM: the table
+    of diagnoses, and the folder of the site's key and of the crosswalk. `progress(done, total)` counts items.
     """
-    words = vocabulary(malignant_classes, non_malignant_classes)
-    chosen = _layout_of(source, words) if layout == "auto" else layout
-    if columns and chosen != "table":
-        raise BadInputError(f"A column mapping belongs to the layout table; the layout here is {chosen}. Leave it out.")
-    found = _read_source(source, chosen, columns, words)
+    settings = settings or IngestSettings()
+    words = vocabulary(settings.malignant_classes, settings.non_malignant_classes)
+    chosen = layout_of(source, words) if layout == "auto" else layout
+    _refuse_needless(chosen, settings, labels, private)
     if chosen != "table" and out.resolve().is_relative_to(source.resolve()):
         raise BadInputError(f"The cohort folder lies outside its source; {out} is within {source}. Choose another.")
+    door: Door | None = None
+    if chosen == DICOM:
+        if labels is None:
+            raise BadInputError(
+                "DICOM files carry no diagnosis: name the table that does with --labels TABLE (patient_id, or "
+                "accession_number, study_instance_uid, ..., and label)."
+            )
+        pseudonyms = open_pseudonyms(private, out)
+        door = Door(labels=read_labels(labels, settings.columns, words), pseudonyms=pseudonyms, site=settings.site)
+        found = export_source(source, pseudonyms)
+    else:
+        found = read_source(source, chosen, settings, words)
     with folder_made_whole(out) as scratch:
-        manifest, refused = _decode(found, progress)
-        certificate = certify(
-            manifest,
-            images_root=str(found.root.resolve()),
-            simulated=False,
-            source=f"{found.layout}: {source.resolve()}",
-            citation=found.citation,
-            n_refused=len(refused),
-            notes=found.notes,
+        items = [_item(row, found, scratch, settings, door) for row in found.rows.iter_rows(named=True)]
+        intake = Intake(ledger=list(found.refused))
+        readings = each_in_workers(read_item, items, workers=workers or default_workers(), progress=progress)
+        for row, item, reading in zip(found.rows.iter_rows(named=True), items, readings, strict=True):
+            _take_in(intake, row, item, reading, door)
+        _without_repeats(intake)
+        _refuse_nothing_left(intake)
+        _drop_unused_pictures(scratch, intake.rows)
+        rows = with_subtypes(pl.DataFrame(intake.rows, infer_schema_length=None))
+        certificate = write_cohort(
+            scratch,
+            rows,
+            intake.ledger,
+            images_root=scratch if found.kept else found.root,
+            facts=_facts(found, source, settings, door),
         )
         _refuse_nodules_with_two_diagnoses(certificate)
-        buffer = io.BytesIO()
-        manifest.write_parquet(buffer)
-        write_bytes(scratch / "manifest.parquet", buffer.getvalue())
-        write_bytes(scratch / "ledger.csv", ledger_csv(refused))
-        write_json(scratch / "certificate.json", certificate)
+    if door is not None and private is not None:
+        write_crosswalk(door.pseudonyms, private, out)
     return IngestResult(
         folder=out,
-        n_used=manifest.height,
-        n_refused=len(refused),
-        layout=found.layout,
-        refusals=dict(sorted(Counter(refusal.code for refusal in refused).items())),
+        layout=chosen,
+        n_items=found.rows.height + len({row.item for row in found.refused if row.outcome == "refused"}),
+        n_used=len({row["item"] for row in intake.rows}),
+        n_images=len(intake.rows),
+        refusals=_by_code(intake.ledger, "refused"),
+        fixes=_by_code(intake.ledger, "fixed"),
     )
 
 
-def _layout_of(source: Path, words: Vocabulary) -> Layout:
-    if source.is_file():
-        return "table"
-    if not source.is_dir():
-        raise BadInputError(f"The source of a cohort is a file or a folder; there is nothing at {source}.")
-    if is_busi(source):
-        return "busi"
-    if class_folders(source, words):
-        return "folders"
-    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in source.iterdir())
-    raise BadInputError(
-        f"A source has one of these layouts:\n{LAYOUTS}\n{source} is a folder that holds "
-        f"{len(names)} entries, none named after a class ({', '.join(words.malignant_by_class)}):\n{listing(names)}\n"
-        "Give the table itself, rename the folders, or declare their names as malignant or non-malignant classes."
+def _by_code(ledger: Iterable[LedgerRow], outcome: str) -> dict[str, int]:
+    return dict(sorted(Counter(row.code for row in ledger if row.outcome == outcome).items()))
+
+
+def _refuse_needless(layout: str, settings: IngestSettings, labels: Path | None, private: Path | None) -> None:
+    """A declaration that would be ignored is a mistake to be told, not to be passed over."""
+    if settings.columns and layout not in ("table", DICOM):
+        raise BadInputError(f"A column mapping belongs to a table; the layout here is {layout}. Leave it out.")
+    if layout != DICOM and (labels or private):
+        raise BadInputError(f"--labels and --private belong to the layout dicom; the layout here is {layout}.")
+
+
+def _item(row: Mapping[str, object], found: Source, scratch: Path, settings: IngestSettings, door: Door | None) -> Item:
+    path = str(row["image_path"])
+    masks = [row.get("mask_path"), *_listed(row.get("mask_paths"))]
+    member = row.get(MEMBER)
+    kept = None
+    if door is not None:
+        kept = door.pseudonyms.item(path)
+    elif found.kept:
+        kept = path.removesuffix(".png") if member is None else f"{path}-{member:06d}"
+    declared = row.get("declared_sha256")
+    return Item(
+        path=found.root / path,
+        kind="dicom" if door is not None else "picture" if member is None else "member",
+        member=member if isinstance(member, int) else 0,
+        mask_paths=tuple(found.root / str(name) for name in masks if name is not None),
+        outlines=tuple(tuple((x, y) for x, y in polygon) for polygon in _listed(row.get("outlines"))),
+        declared_sha256=None if declared is None else str(declared),
+        cohort=scratch if found.kept else None,
+        kept=kept,
+        dicom=settings.dicom if door is not None else None,
     )
 
 
-def _read_source(source: Path, layout: Layout, columns: Mapping[str, str], words: Vocabulary) -> Source:
-    if layout == "folders":
-        rows, refused, notes = folder_rows(source, words)
-        return Source(rows=rows, root=source, layout=layout, refused=refused, notes=notes)
-    if layout == "busi":
-        if not is_busi(source):
-            raise BadInputError(f"The layout busi needs {BUSI_TABLE} (image, mask, label, dup_group) in {source}.")
-        rows = _table_rows(source / BUSI_TABLE, BUSI_COLUMNS, words).with_columns(site=pl.lit(BUSI_SITE))
-        return Source(rows=rows, root=source, layout=layout, citation=BUSI_CITATION, notes=BUSI_NOTES)
-    return Source(rows=_table_rows(source, columns, words), root=source.parent, layout="table")
+def _listed(cell: object) -> Sequence[Sequence[Sequence[float]]]:
+    return cell if isinstance(cell, list) else ()
 
 
-def _table_rows(path: Path, columns: Mapping[str, str], words: Vocabulary) -> pl.DataFrame:
-    rows = rename_columns(read_table(path), columns, source=path)
-    rows = with_labels(with_keys(rows, path), words, path)
-    return with_paths(typed_columns(rows, source=path), path.parent, path)
+def _name(row: Mapping[str, object], item: Item) -> str:
+    """What the ledger calls an item: its path as the source has it, or the pseudonym of a DICOM file."""
+    if item.kind == "dicom":
+        return str(item.kept)
+    return str(row["image_path"]) if item.kind == "picture" else f"{row['image_path']}#{item.member}"
 
 
-def _decode(found: Source, progress: Progress | None) -> tuple[pl.DataFrame, list[LedgerRow]]:
-    """The manifest of the images that decode, and every refusal; BadInputError where nothing is left."""
-    refused = list(found.refused)
-    used: list[dict[str, object]] = []
-    for done, row in enumerate(found.rows.iter_rows(named=True), start=1):
+def _take_in(intake: Intake, row: Mapping[str, object], item: Item, reading: Reading | Lost, door: Door | None) -> None:
+    """Add what one item gave to the rows and to the ledger."""
+    name = _name(row, item)
+    if isinstance(reading, Lost):
+        intake.refuse(name, reading.code, reading.reason)
+        return
+    for frame, code, reason in reading.refused:
+        intake.refuse(name if frame is None else f"{name}#frame{frame}", code, reason)
+    if not reading.shots:
+        return
+    declared = {key: cell for key, cell in row.items() if key in MANIFEST_COLUMNS}
+    assumed = bool(row.get("patient_assumed"))  # an image stands in for its unnamed patient
+    if door is not None:
         try:
-            used.append(
-                row
-                | _measured(
-                    found.root / row["image_path"],
-                    None if row.get("mask_path") is None else found.root / row["mask_path"],
-                )
-            )
+            declared |= door.admit(reading, str(row["image_path"]))
         except RefusedPicture as refusal:
-            refused.append(LedgerRow(item=row["image_path"], code=refusal.code, reason=refusal.reason))
-        if progress:
-            progress(done, found.rows.height)
-    kept, repeated = _without_repeats(used)
-    refused += repeated
-    if not kept:
-        codes = [f"{code}: {n}" for code, n in Counter(refusal.code for refusal in refused).most_common()]
-        raise BadInputError(
-            f"A cohort needs at least one image; all {len(refused)} items were refused:\n{listing(codes)}\n"
-            f"Export the images again as 8-bit or 16-bit grey PNG. {NOTHING_WRITTEN}"
-        )
-    frame = pl.DataFrame(kept, infer_schema_length=None)
-    return complete_columns(with_subtypes(frame)), refused
+            intake.refuse(name, refusal.code, refusal.reason)
+            return
+    for shot in reading.shots:
+        intake.rows.append(declared | _measured(shot, declared) | {"item": name, "assumed": assumed})
+    for code in dict.fromkeys(code for shot in reading.shots for code in shot.fixes):
+        intake.ledger.append(LedgerRow(item=name, outcome="fixed", code=code, reason=FIXES[code]))
 
 
-def _measured(path: Path, mask_path: Path | None) -> dict[str, object]:
-    pixels = read_picture(path)
-    height, width = pixels.shape
-    if mask_path is not None:
-        try:
-            mask = read_mask(mask_path)
-        except RefusedPicture as refusal:
-            raise RefusedPicture("mask-refused", f"its mask is {refusal.code}: {refusal.reason}") from refusal
-        if mask.shape != pixels.shape:
-            raise RefusedPicture(
-                "mask-size-differs", f"{width} x {height} px, its mask {mask.shape[1]} x {mask.shape[0]} px"
-            )
-    try:
-        sha256 = file_sha256(path)
-    except OSError as error:
-        raise RefusedPicture("unreadable", f"{type(error).__name__}: {error}") from error
-    return {"sha256": sha256, "width_px": width, "height_px": height, "pixel_sha256": pixel_sha256(pixels)}
+def _measured(shot: Shot, declared: Mapping[str, object]) -> dict[str, object]:
+    """The columns that reading found; a spacing or frame that the source declares is kept where reading has none."""
+    columns: dict[str, object] = {
+        "sha256": shot.sha256,
+        "mask_sha256": shot.mask_sha256,
+        "pixel_sha256": shot.pixel_sha256,
+        "perceptual_hash": shot.perceptual_hash,
+        "width_px": shot.width_px,
+        "height_px": shot.height_px,
+        "frame": declared["frame"] if declared.get("frame") is not None else shot.frame,
+    }
+    if shot.pixel_spacing_mm is not None:
+        columns["pixel_spacing_mm"] = shot.pixel_spacing_mm
+    if shot.image_path is not None:
+        columns |= {"image_path": shot.image_path, "mask_path": shot.mask_path}
+    return columns
 
 
-def _without_repeats(used: list[dict[str, object]]) -> tuple[list[dict[str, object]], list[LedgerRow]]:
-    """The rows without repeated pixels (the first of a patient is kept), and a refusal for each repeat.
+def _without_repeats(intake: Intake) -> None:
+    """Keep the first of a patient's pictures with the same pixels; the others go to the ledger.
 
     Raises BadInputError where the same pixels stand under two patients, or under two labels of one patient.
     """
     first: dict[object, dict[str, object]] = {}
     kept: list[dict[str, object]] = []
-    repeats: list[LedgerRow] = []
     faults: defaultdict[str, list[str]] = defaultdict(list)
-    for row in used:
+    for row in intake.rows:
         earlier = first.setdefault(row["pixel_sha256"], row)
         if earlier is row:
             kept.append(row)
-            continue
-        if earlier["patient_id"] != row["patient_id"]:
+        elif earlier["patient_id"] != row["patient_id"] and not (earlier["assumed"] and row["assumed"]):
             faults["patients"].append(_pair(earlier, row, "patient_id"))
         elif earlier["subtype"] != row["subtype"]:
             faults["labels of one patient"].append(_pair(earlier, row, "subtype"))
         else:
             reason = f"the same pixels as {earlier['image_path']} of the same patient"
-            repeats.append(LedgerRow(item=str(row["image_path"]), code="duplicate-pixels", reason=reason))
+            name = f"{row['item']}#frame{row['frame']}" if earlier["item"] == row["item"] else str(row["item"])
+            intake.refuse(name, "duplicate-pixels", reason)
     for what, pairs in faults.items():
         raise BadInputError(
             f"The same pixels never stand under two {what}. These do:\n{listing(pairs)}\n"
             f"Remove the wrong one of each pair, or correct its patient_id or label. {NOTHING_WRITTEN}"
         )
-    return kept, repeats
+    intake.rows = kept
 
 
-def _pair(earlier: dict[str, object], row: dict[str, object], column: str) -> str:
-    return f"{earlier['image_path']} ({earlier[column]}) = {row['image_path']} ({row[column]})"
+def _pair(earlier: Mapping[str, object], row: Mapping[str, object], column: str) -> str:
+    return f"{earlier['item']} ({earlier[column]}) = {row['item']} ({row[column]})"
 
 
-def _refuse_nodules_with_two_diagnoses(certificate: dict[str, object]) -> None:
+def _refuse_nothing_left(intake: Intake) -> None:
+    if not intake.rows:
+        codes = Counter(row.code for row in intake.ledger if row.outcome == "refused").most_common()
+        raise BadInputError(
+            f"A cohort needs at least one image; all items were refused:\n"
+            f"{listing([f'{code}: {n}' for code, n in codes])}\n"
+            f"The codes are explained in docs/reference/ledger.md. {NOTHING_WRITTEN}"
+        )
+
+
+def _drop_unused_pictures(folder: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Pictures written for items that were set aside afterwards leave the cohort again."""
+    wanted = {str(row[name]) for row in rows for name in ("image_path", "mask_path") if row.get(name)}
+    for kind in ("images", "masks"):
+        for path in (folder / kind).rglob("*"):
+            if path.is_file() and str(path.relative_to(folder)) not in wanted:
+                path.unlink()
+        if (folder / kind).is_dir() and not any(each.is_file() for each in (folder / kind).rglob("*")):
+            shutil.rmtree(folder / kind)
+
+
+def _facts(found: Source, source: Path, settings: IngestSettings, door: Door | None) -> dict[str, object]:
+    """Where the cohort comes from; the path of a PACS export may name a patient and is not written."""
+    notes = found.notes
+    if door is not None:
+        policies = ", ".join(f"{name} {value}" for name, value in settings.dicom.model_dump().items())
+        notes += (f"DICOM policies: {policies}.", *door.notes())
+    return {
+        "simulated": False,
+        "source": f"{found.layout}: {source.resolve()}" if door is None else "dicom: an export of the site",
+        "citation": found.citation,
+        "licence": found.licence,
+        "notes": notes,
+    }
+
+
+def _refuse_nodules_with_two_diagnoses(certificate: Mapping[str, object]) -> None:
     checks = certificate["checks"]
     found = (
         [each["found"] for each in checks if each["name"] == NODULE_LABELS_CHECK] if isinstance(checks, list) else []

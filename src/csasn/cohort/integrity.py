@@ -1,45 +1,124 @@
 """The certificate of a cohort and of its split: what was counted, what was checked, and what was found."""
 
-from collections.abc import Iterable
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import polars as pl
+from PIL import Image, ImageDraw
 
 from csasn import __version__
 from csasn.cohort.labels import class_label
+from csasn.cohort.near_duplicates import near_duplicates
+from csasn.cohort.pictures import read_picture
 from csasn.config import Scheme
 from csasn.schema import MALIGNANT_ORDER, NON_MALIGNANT_ORDER, classes_of, manifest_sha256, order_names
 
+NEAR_BITS = 3  # of 64: beyond it, pictures of one scanner begin to be taken for each other (docs/results.md)
+MAX_SHOWN, THUMBNAIL_PX = 50, 240
 NODULE_LABELS_CHECK = "each nodule has one diagnosis"
 
 
 def certify(
     manifest: pl.DataFrame,
+    fingerprints: pl.DataFrame,
+    ledger: bytes,
     *,
     images_root: str,
     simulated: bool,
     source: str,
     citation: str | None,
-    n_refused: int,
+    licence: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> dict[str, object]:
-    """The content of certificate.json for a manifest; BadInputError where it lacks one of the two groups."""
+    """The content of certificate.json for a manifest, its fingerprints (rows alike) and the bytes of its ledger.
+
+    Raises BadInputError where the manifest lacks one of the two groups.
+    """
     classes = classes_of(manifest)
+    pairs = look_alikes(manifest, fingerprints)
     return {
         "csasn": __version__,
         "images_root": images_root,
         "simulated": simulated,
         "source": source,
         "citation": citation,
+        "licence": licence,
         "notes": list(notes),
         "manifest_sha256": manifest_sha256(manifest),
         "classes": {"non_malignant": list(classes.non_malignant), "malignant": list(classes.malignant)},
         "n_images": manifest.height,
         "n_nodules": manifest["nodule_id"].n_unique(),
         "n_patients": manifest["patient_id"].n_unique(),
-        "n_refused": n_refused,
+        "n_refused": n_refused(ledger),
         "counts": _counts(manifest),
-        "checks": _cohort_checks(manifest),
+        "near_duplicates": pairs,
+        "checks": [*_cohort_checks(manifest), *_fingerprint_checks(manifest, fingerprints, pairs)],
+        "looked_at": looked_at(manifest, fingerprints, ledger),
     }
+
+
+def looked_at(manifest: pl.DataFrame, fingerprints: pl.DataFrame, ledger: bytes) -> dict[str, object]:
+    """Hashes of everything that a certificate speaks of; those of images and masks are over their sorted hashes."""
+    masks = fingerprints["mask_sha256"].drop_nulls()
+    return {
+        "manifest_sha256": manifest_sha256(manifest),
+        "fingerprints_sha256": hashlib.sha256(fingerprints.write_csv().encode()).hexdigest(),
+        "ledger_sha256": hashlib.sha256(ledger).hexdigest(),
+        "n_images": manifest.height,
+        "images_sha256": hashlib.sha256("".join(manifest["sha256"].sort()).encode()).hexdigest(),
+        "n_masks": len(masks),
+        "masks_sha256": hashlib.sha256("".join(masks.sort()).encode()).hexdigest(),
+    }
+
+
+def n_refused(ledger: bytes) -> int:
+    """Ledger rows of what was refused; what was fixed is used."""
+    return sum(row["outcome"] == "refused" for row in csv.DictReader(io.StringIO(ledger.decode())))
+
+
+def look_alikes(manifest: pl.DataFrame, fingerprints: pl.DataFrame) -> list[dict[str, object]]:
+    """Pairs of pictures whose perceptual hashes differ in at most NEAR_BITS bits, nearest first."""
+    pairs = near_duplicates(fingerprints["perceptual_hash"].to_numpy(), max_distance=NEAR_BITS)
+    rows = manifest.select("image_path", "patient_id", "subtype", "malignant")
+    found = []
+    for i, j, distance in pairs[np.argsort(pairs[:, 2], kind="stable")].tolist():
+        first, second = rows.row(i, named=True), rows.row(j, named=True)
+        found.append(
+            {
+                "first": first["image_path"],
+                "second": second["image_path"],
+                "distance_bits": distance,
+                "same_patient": first["patient_id"] == second["patient_id"],
+                "same_class": (first["subtype"], first["malignant"]) == (second["subtype"], second["malignant"]),
+            }
+        )
+    return found
+
+
+def sensitivity_bound(n_patients: int) -> float:
+    """Smallest sensitivity that n patients, every one of them found, exclude at 95 %: 0.025^(1/n) (Clopper 1934)."""
+    return float(0.025 ** (1 / n_patients))
+
+
+def pairs_sheet(pairs: Sequence[Mapping[str, object]], images_root: Path, manifest: pl.DataFrame) -> Image.Image:
+    """Pictures that look alike side by side, at most MAX_SHOWN pairs, those of different patients first."""
+    patients = dict(manifest.select("image_path", "patient_id").iter_rows())
+    shown = sorted(pairs, key=lambda pair: (bool(pair["same_patient"]), pair["distance_bits"]))[:MAX_SHOWN]
+    sheet = Image.new("L", (2 * THUMBNAIL_PX, len(shown) * (THUMBNAIL_PX + 30)))
+    draw = ImageDraw.Draw(sheet)
+    for row, pair in enumerate(shown):
+        top = row * (THUMBNAIL_PX + 30)
+        for column, name in enumerate((str(pair["first"]), str(pair["second"]))):
+            thumbnail = Image.fromarray(read_picture(images_root / name))
+            thumbnail.thumbnail((THUMBNAIL_PX - 4, THUMBNAIL_PX - 4))
+            sheet.paste(thumbnail, (column * THUMBNAIL_PX, top))
+            caption = f"{name[-40:]}\n{patients[name]}".encode("ascii", "replace").decode()
+            draw.text((column * THUMBNAIL_PX + 2, top + THUMBNAIL_PX - 2), caption, fill=255)
+    return sheet
 
 
 def check(name: str, found: Iterable[str]) -> dict[str, object]:
@@ -83,6 +162,10 @@ def _counts(manifest: pl.DataFrame) -> list[dict[str, object]]:
         pl.col("nodule_id").n_unique().alias("n_nodules"),
         pl.len().alias("n_images"),
     )
+    bounds = {n: round(sensitivity_bound(n), 4) for n in counts["n_patients"].to_list()}
+    counts = counts.with_columns(
+        sensitivity_bound_if_all_found=pl.col("n_patients").replace_strict(bounds, return_dtype=pl.Float64)
+    )
     rows = sorted(
         counts.rename({"label": "class"}).to_dicts(), key=lambda row: (row["site"], order.index(row["class"]))
     )
@@ -97,6 +180,19 @@ def _cohort_checks(manifest: pl.DataFrame) -> list[dict[str, object]]:
         check(NODULE_LABELS_CHECK, sorted(set(conflicts))),
         check("each nodule belongs to one patient", keys_with_several(manifest, "nodule_id", "patient_id")),
         check("no file stands under two patients", keys_with_several(manifest, "sha256", "patient_id")),
+    ]
+
+
+def _fingerprint_checks(
+    manifest: pl.DataFrame, fingerprints: pl.DataFrame, pairs: Sequence[Mapping[str, object]]
+) -> list[dict[str, object]]:
+    pixels = manifest.select("patient_id").with_columns(fingerprints["pixel_sha256"])
+    across = [f"{pair['first']} = {pair['second']}" for pair in pairs if not pair["same_patient"]]
+    labels = [f"{pair['first']} = {pair['second']}" for pair in pairs if not pair["same_class"]]
+    return [
+        check("no pixels stand under two patients", keys_with_several(pixels, "pixel_sha256", "patient_id")),
+        check("no pictures of different patients look alike", across),
+        check("pictures that look alike have one class", labels),
     ]
 
 

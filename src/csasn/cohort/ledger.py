@@ -10,6 +10,28 @@ from typing import Literal
 from csasn.schema import LEDGER_COLUMNS
 
 Outcome = Literal["refused", "fixed"]
+# What is done to an item without asking; each is deterministic and has its row in the ledger.
+FIXES = {
+    "exif-rotated": "turned upright as its EXIF orientation says",
+    "alpha-composited": "its transparency was laid over black",
+    "palette-applied": "its palette's colours were looked up",
+    "cmyk-converted": "its inks became red, green and blue",
+    "colour-to-grey": "its colours became grey by ITU-R BT.601",
+    "windowed-16-bit": "its grey of more than 8 bits was windowed from its smallest to its largest value",
+    "windowed-float": "its floating-point grey was windowed from its smallest to its largest value",
+    "wrong-extension": "it was read by its content, which its name's ending contradicts",
+    "path-normalised": "its path was written in another form than the table's",
+    "cropped-to-region": "cropped to the B-mode ultrasound region",
+    "one-of-several-regions": "the largest of several B-mode regions was taken",
+    "monochrome1-inverted": "MONOCHROME1: dark and bright were exchanged",
+    "windowed": "more than 8 bits became 8 by the file's window, or from its smallest to its largest value",
+    "text-masked": "burned-in text inside the picture was masked",
+    "overlay-dropped": "overlay planes (60xx) were left out",
+    "upper-bits-dropped": "bits beyond Bits Stored were left out",
+    "preamble-dropped": "its preamble, which could hold a program, was left out",
+    "private-tags-dropped": "private tags were left out",
+    "charset-unknown": "its character set is not known; its words were read byte by byte",
+}
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 

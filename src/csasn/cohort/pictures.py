@@ -1,11 +1,13 @@
 """One picture file becomes grey pixels, or is refused with a stable code: never a silently wrong pixel."""
 
 import hashlib
+import io
 import stat
 import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +16,46 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from csasn.cohort.ledger import RefusedPicture
 
 MAX_PIXELS = 50_000_000
+MAX_FILE_BYTES = 600_000_000  # with the pixels beside it, an item stays under 1 GiB
 MIN_SIDE_PX = 32
 MAX_ASPECT = 10
 # Found by their first bytes, whatever the file is called; formats that run programs (EPS, WMF) are not among them.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
+ORIENTATION = 0x0112  # EXIF tag
+ROWS_AT_ONCE = 256
 WINDOWED_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """Grey `pixels` (H, W), the codes of what was done to them, and the SHA-256 of the very bytes they came from."""
+
+    pixels: NDArray[np.uint8]
+    fixes: tuple[str, ...]
+    sha256: str
+
+
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Grey pixels (H, W) of a picture file, upright.
+    """The pixels of `open_picture`."""
+    return open_picture(path).pixels
+
+
+def open_picture(path: Path) -> Picture:
+    """A picture file as grey pixels (H, W), upright.
 
     8-bit grey comes as stored. Colour becomes grey by ITU-R 601 (palette and CMYK by way of RGB), transparency is
     composited over black, EXIF orientation is applied. Grey of more than 8 bits or of floats is windowed: its
     smallest value becomes 0, its largest 255, nothing is clipped. (Pillow reads 16-bit colour by its upper byte.)
 
     Raises RefusedPicture with one of the codes not-a-regular-file, unreadable, empty-file, truncated, corrupt,
-    not-a-picture, too-many-pixels, too-small, extreme-aspect, multi-frame, not-finite, blank.
+    file-too-large, not-a-picture, too-many-pixels, too-small, extreme-aspect, multi-frame, not-finite, blank.
     """
-    pixels, _ = _decode(path)
-    if pixels.min() == pixels.max():
-        raise RefusedPicture("blank", f"every pixel has the value {int(pixels[0, 0])}")
-    return pixels
+    decoded = _decode(path)
+    if decoded.pixels.min() == decoded.pixels.max():
+        raise RefusedPicture("blank", f"every pixel has the value {int(decoded.pixels[0, 0])}")
+    return Picture(pixels=decoded.pixels, fixes=decoded.fixes, sha256=decoded.sha256)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -44,8 +63,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
     An empty mask is a mask. Raises RefusedPicture like `read_picture`, but for `blank`.
     """
-    pixels, lossy = _decode(path)
-    return pixels > (127 if lossy else 0)
+    decoded = _decode(path)
+    return decoded.pixels > (127 if decoded.lossy else 0)
 
 
 def pixel_sha256(pixels: NDArray[np.uint8]) -> str:
@@ -54,13 +73,25 @@ def pixel_sha256(pixels: NDArray[np.uint8]) -> str:
     return hashlib.sha256(f"{height}x{width}:".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
-def _decode(path: Path) -> tuple[NDArray[np.uint8], bool]:
-    _refuse_what_must_not_be_opened(path)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Decoded:
+    pixels: NDArray[np.uint8]
+    fixes: tuple[str, ...]
+    sha256: str
+    lossy: bool
+
+
+def _decode(path: Path) -> _Decoded:
+    refuse_unopenable(path)
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():
+        content = path.read_bytes()
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode_stream(stream)
+            pixels, lossy, fixes, suffixes = _decode_stream(io.BytesIO(content))
+        if path.suffix.lower() not in suffixes:
+            fixes = (*fixes, "wrong-extension")
+        return _Decoded(pixels=pixels, fixes=fixes, sha256=hashlib.sha256(content).hexdigest(), lossy=lossy)
     except (RefusedPicture, MemoryError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -70,7 +101,8 @@ def _decode(path: Path) -> tuple[NDArray[np.uint8], bool]:
         raise RefusedPicture(code, f"{type(error).__name__}: {error}") from error
 
 
-def _refuse_what_must_not_be_opened(path: Path) -> None:
+def refuse_unopenable(path: Path) -> None:
+    """Raise RefusedPicture for what is no regular file, cannot be reached or is empty; nothing is opened."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -79,9 +111,12 @@ def _refuse_what_must_not_be_opened(path: Path) -> None:
         raise RefusedPicture("not-a-regular-file", "it is a folder, pipe, socket or device; it was not opened")
     if status.st_size == 0:
         raise RefusedPicture("empty-file", "it holds 0 bytes")
+    if status.st_size > MAX_FILE_BYTES:
+        raise RefusedPicture("file-too-large", f"{status.st_size} bytes; the cap is {MAX_FILE_BYTES}")
 
 
-def _decode_stream(stream: BinaryIO) -> tuple[NDArray[np.uint8], bool]:
+def _decode_stream(stream: BinaryIO) -> tuple[NDArray[np.uint8], bool, tuple[str, ...], set[str]]:
+    """Pixels, whether the format is lossy, the codes of what was done, and the endings that its format goes by."""
     signature = stream.read(8)
     stream.seek(0)
     if signature == PNG_SIGNATURE:
@@ -93,9 +128,13 @@ def _decode_stream(stream: BinaryIO) -> tuple[NDArray[np.uint8], bool]:
             raise RefusedPicture("truncated", "the JPEG stops before its picture begins") from error
         raise RefusedPicture("not-a-picture", f"its content is none of {', '.join(FORMATS)}") from error
     _check_header(picture)
-    lossy = picture.format in ("JPEG", "MPO", "WEBP", "JPEG2000")
+    name = str(picture.format)
+    suffixes = {suffix for suffix, known in Image.registered_extensions().items() if known == name}
     picture.load()
-    return _grey(ImageOps.exif_transpose(picture)), lossy
+    turned = picture.getexif().get(ORIENTATION, 1) != 1
+    pixels, fixes = _grey(ImageOps.exif_transpose(picture) if turned else picture)
+    fixes = ("exif-rotated", *fixes) if turned else fixes
+    return pixels, name in ("JPEG", "MPO", "WEBP", "JPEG2000"), fixes, suffixes
 
 
 def _check_header(picture: Image.Image) -> None:
@@ -111,26 +150,37 @@ def _check_header(picture: Image.Image) -> None:
         raise RefusedPicture("multi-frame", f"it holds {n_frames} pictures; export each as a file of its own")
 
 
-def _grey(picture: Image.Image) -> NDArray[np.uint8]:
+def _grey(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     if picture.mode in WINDOWED_MODES:
         if "transparency" in picture.info:
             raise RefusedPicture("unreadable", f"mode {picture.mode} with a transparent colour is not supported")
-        return _windowed(np.asarray(picture).astype(np.float64))
+        code = "windowed-float" if picture.mode == "F" else "windowed-16-bit"
+        return _windowed(np.asarray(picture)), (code,)
+    fixes: list[str] = []
+    if picture.mode == "P":
+        fixes.append("palette-applied")
     if picture.has_transparency_data:
         opaque = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", opaque.size, (0, 0, 0, 255)), opaque).convert("RGB")
+        fixes.append("alpha-composited")
     elif picture.mode not in ("1", "L"):
+        fixes.append("cmyk-converted" if picture.mode == "CMYK" else "colour-to-grey")
         picture = picture.convert("RGB")
-    return np.array(picture.convert("L"), dtype=np.uint8)
+    return np.array(picture.convert("L"), dtype=np.uint8), tuple(fixes)
 
 
-def _windowed(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    if not np.isfinite(values).all():
-        raise RefusedPicture("not-finite", f"{int((~np.isfinite(values)).sum())} pixels are NaN or infinite")
+def _windowed(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Smallest value to 0, largest to 255, some rows at a time: 50 million pixels as float64 would take 400 MB."""
     low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise RefusedPicture("not-finite", f"{int((~np.isfinite(values)).sum())} pixels are NaN or infinite")
     if low == high:
         return np.full(values.shape, 255 if high > 0 else 0, dtype=np.uint8)
-    return np.rint((values - low) / (high - low) * 255.0).astype(np.uint8)
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        block = values[start : start + ROWS_AT_ONCE].astype(np.float64)
+        grey[start : start + ROWS_AT_ONCE] = np.rint((block - low) / (high - low) * 255.0)
+    return grey
 
 
 def _check_png(stream: BinaryIO) -> None:

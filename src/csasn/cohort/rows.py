@@ -14,7 +14,7 @@ NOTHING_WRITTEN = "Nothing was written."
 
 def place(source: Path, line: int) -> str:
     """Where a row stands: the line of a text file, the row of a parquet file."""
-    return f"{'row' if source.suffix.lower() == '.parquet' else 'line'} {line}"
+    return f"{'line' if source.suffix.lower() in ('.csv', '.tsv', '.tab') else 'row'} {line}"
 
 
 def offending(rows: pl.DataFrame, column: str, invariant: str, source: Path) -> None:

@@ -3,37 +3,78 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from csasn.cohort.labels import did_you_mean
-from csasn.cohort.rows import LINE, offending
+from csasn.cohort.labels import Vocabulary, did_you_mean
+from csasn.cohort.ledger import LedgerRow
+from csasn.cohort.rows import LINE, offending, with_keys, with_labels, with_paths
 from csasn.errors import BadInputError, listing
 
 REQUIRED = ("image_path", "patient_id")
 LABELS = ("subtype", "label", "malignant")
-OPTIONAL = ("site", "nodule_id", "view", "mask_path", "pixel_spacing_mm", "frame", "device", "split_hint")
+OPTIONAL = (
+    "site",
+    "nodule_id",
+    "view",
+    "laterality",
+    "sha256",
+    "mask_path",
+    "pixel_spacing_mm",
+    "frame",
+    "device",
+    "split_hint",
+)
 COLUMNS = (*REQUIRED, *LABELS, *OPTIONAL)
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".parquet": None}
+SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """A CSV, TSV or parquet file as text columns, stripped (empty cells null), with its file lines in `line`.
+    """A CSV, TSV, Excel or parquet file as text columns, stripped (empty cells null), with its file lines in `line`.
 
     "007" stays "007"; a byte order mark and UTF-16 are understood; a quoted line break is part of its cell.
     Raises BadInputError where the file is missing, empty, badly formed, or names a column twice.
     """
     if not path.is_file():
         raise BadInputError(f"A table is a file; there is none at {path}.")
-    if path.suffix.lower() not in SUFFIXES:
-        raise BadInputError(f"A table ends in {', '.join(SUFFIXES)}; received {path.name}. Export it as one of these.")
-    separator = SUFFIXES[path.suffix.lower()]
-    frame = _parquet_rows(path) if separator is None else _text_rows(path, separator)
+    suffix = path.suffix.lower()
+    if suffix not in (*SUFFIXES, *SHEETS):
+        raise BadInputError(
+            f"A table ends in {', '.join((*SUFFIXES, *SHEETS))}; received {path.name}. Export it as one of these."
+        )
+    if suffix in SHEETS:
+        frame = _sheet_rows(path)
+    elif (separator := SUFFIXES[suffix]) is None:
+        frame = _parquet_rows(path)
+    else:
+        frame = _text_rows(path, separator)
     if frame.is_empty():
         raise BadInputError(f"A table needs at least one row below its header; {path} has none.")
     return frame
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableRows:
+    """Checked rows of a table, the items whose text was put in order, and what the certificate says of the table."""
+
+    rows: pl.DataFrame
+    fixes: tuple[LedgerRow, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def table_rows(path: Path, columns: Mapping[str, str], words: Vocabulary) -> TableRows:
+    """Every row of a table of images with keys, labels, types and paths checked.
+
+    Raises BadInputError, listing every offending row, where any of them is at fault.
+    """
+    rows = rename_columns(read_table(path), columns, source=path)
+    rows = with_labels(with_keys(rows, path), words, path)
+    rows = with_paths(typed_columns(rows, source=path), path.parent, path)
+    return TableRows(rows=rows.rename({"sha256": "declared_sha256"}, strict=False))
 
 
 def rename_columns(frame: pl.DataFrame, columns: Mapping[str, str], *, source: Path) -> pl.DataFrame:
@@ -60,7 +101,15 @@ def rename_columns(frame: pl.DataFrame, columns: Mapping[str, str], *, source: P
 
 def typed_columns(rows: pl.DataFrame, *, source: Path) -> pl.DataFrame:
     """Numbers and declared words of the optional columns in their types; BadInputError lists each cell that fails."""
-    words = {"view": ("transverse", "longitudinal"), "split_hint": ("train", "tuning", "test")}
+    words = {
+        "view": ("transverse", "longitudinal"),
+        "laterality": ("left", "right", "isthmus"),
+        "split_hint": ("train", "tuning", "test"),
+    }
+    if "sha256" in rows.columns:
+        rows = rows.with_columns(pl.col("sha256").str.to_lowercase())
+        wrong = rows.filter(~pl.col("sha256").str.contains("^[0-9a-f]{64}$"))
+        offending(wrong, "sha256", "sha256 is 64 hexadecimal digits, or empty", source)
     for name, allowed in words.items():
         if name in rows.columns:
             rows = rows.with_columns(pl.col(name).str.to_lowercase())
@@ -89,6 +138,33 @@ def _parquet_rows(path: Path) -> pl.DataFrame:
     if nested:
         raise BadInputError(f"Every column of {path} holds one plain value a row. These do not:\n{listing(nested)}")
     return _stripped(frame.cast(pl.String).with_columns(pl.int_range(1, pl.len() + 1).alias(LINE)))
+
+
+def _sheet_rows(path: Path) -> pl.DataFrame:
+    """The one sheet of a workbook that is not empty, as text; its first row is the header."""
+    try:
+        sheets = pl.read_excel(path, sheet_id=0, has_header=False, infer_schema_length=0, raise_if_empty=False)
+    except Exception as error:
+        raise BadInputError(f"{path} is not a readable workbook ({type(error).__name__}): save it again.") from error
+    filled = {name: sheet for name, sheet in sheets.items() if not sheet.is_empty()}
+    if not filled:
+        raise BadInputError(f"A table begins with a header; {path} has none in any of its sheets.")
+    if len(filled) > 1:
+        raise BadInputError(
+            f"A table is one sheet; {path} has {len(filled)} that are not empty:\n{listing(list(filled))}\n"
+            "Save the right one as a workbook of its own."
+        )
+    sheet = next(iter(filled.values())).cast(pl.String)
+    header = [(cell or "").strip() for cell in sheet.row(0)]
+    n_named = max((place + 1 for place, name in enumerate(header) if name), default=0)
+    _check_header(header[:n_named], ",", path)
+    beyond = sheet[1:, n_named:]
+    if not beyond.is_empty() and beyond.select(pl.any_horizontal(pl.all().is_not_null().any())).item():
+        raise BadInputError(
+            f"Every filled column of {path} has a name in its first row; some beyond the last have none."
+        )
+    frame = sheet[1:, :n_named].rename(dict(zip(sheet.columns[:n_named], header[:n_named], strict=True)))
+    return _stripped(frame.with_columns(pl.int_range(2, pl.len() + 2).cast(pl.Int64).alias(LINE)))
 
 
 def _text_rows(path: Path, separator: str) -> pl.DataFrame:

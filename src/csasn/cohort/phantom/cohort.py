@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from csasn.cohort.integrity import certify
+from csasn.cohort.cohort_folder import write_cohort
+from csasn.cohort.fingerprints import perceptual_hash
 from csasn.cohort.phantom.anatomy import VIEWS, View, draw_tissue
 from csasn.cohort.phantom.attributes import ATYPICAL, SUBTYPES, Attributes, Subtype, draw_attributes
+from csasn.cohort.phantom.export import invented, write_object
 from csasn.cohort.phantom.nodule import Diameters, draw_diameters
-from csasn.cohort.phantom.scanner import Scanner, draw_scanner, take_picture
+from csasn.cohort.phantom.scanner import Picture, Scanner, draw_scanner, take_picture
+from csasn.cohort.pictures import pixel_sha256
 from csasn.errors import BadInputError
-from csasn.files import folder_made_whole, write_bytes, write_json
-from csasn.schema import LEDGER_COLUMNS, complete_columns
+from csasn.files import folder_made_whole, write_bytes
 
 # Enriched in the rare classes; among carcinomas treated by surgery PTC makes about .90, FTC .045, MTC .016, ATC < .02.
 CLASS_MIX: dict[Subtype, float] = {"benign": 0.40, "PTC": 0.24, "FTC": 0.14, "MTC": 0.12, "ATC": 0.10}
@@ -80,15 +83,49 @@ def simulate(
                 rows.append(_write_picture(folder, patient, view, scanners[patient.site_number], seed))
                 if progress is not None:
                     progress(len(rows), n_images)
-        manifest = complete_columns(pl.DataFrame(rows))
-        manifest.write_parquet(folder / "manifest.parquet")
-        write_bytes(folder / "ledger.csv", pl.DataFrame(schema=LEDGER_COLUMNS).write_csv().encode())
         write_bytes(folder / "attributes.csv", attribute_table(patients).write_csv().encode())
-        notes = _notes(patients, seed)
-        certificate = certify(
-            manifest, images_root=".", simulated=True, source=SOURCE, citation=None, n_refused=0, notes=notes
+        facts = {"simulated": True, "source": SOURCE, "citation": None, "notes": _notes(patients, seed)}
+        write_cohort(folder, pl.DataFrame(rows), (), images_root=folder, facts=facts)
+    return SimulateResult(
+        folder=out, n_patients=len(patients), n_sites=n_sites, n_nodules=len(patients), n_images=n_images
+    )
+
+
+def simulate_export(
+    out: Path, *, n_patients: int, n_sites: int, seed: int, progress: Progress | None = None
+) -> SimulateResult:
+    """Write a simulated PACS export at `out`: export/<site>/<patient>/*.dcm, labels.csv and attributes.csv.
+
+    Names are invented; transverse pictures are stills, longitudinal ones cine loops. It is a source for
+    `csasn ingest --layout dicom`, not a cohort. Errors as `simulate`.
+    """
+    patients = draw_patients(n_patients=n_patients, n_sites=n_sites, seed=seed)
+    scanners = [draw_scanner(number, seed) for number in range(n_sites)]
+    n_images = len(patients) * len(VIEWS)
+    with folder_made_whole(out) as folder:
+        for place, (patient, view) in enumerate(product(patients, VIEWS), start=1):
+            scanner = scanners[patient.site_number]
+            picture = _picture(patient, view, scanner, seed)
+            name, _ = invented(patient.number)
+            write_object(
+                folder / "export" / patient.site / f"{patient.number:04d}_{name}" / f"{view}.dcm",
+                picture.pixels,
+                number=patient.number,
+                spacing_mm=scanner.grid.spacing_mm,
+                view=view,
+                seed=seed,
+                cine=view == "longitudinal",
+            )
+            if progress is not None:
+                progress(place, n_images)
+        labels = pl.DataFrame(
+            [
+                {"patient_id": invented(each.number)[1], "site": each.site, "label": each.attributes.subtype}
+                for each in patients
+            ]
         )
-        write_json(folder / "certificate.json", certificate)
+        write_bytes(folder / "labels.csv", labels.write_csv().encode())
+        write_bytes(folder / "attributes.csv", attribute_table(patients).write_csv().encode())
     return SimulateResult(
         folder=out, n_patients=len(patients), n_sites=n_sites, n_nodules=len(patients), n_images=n_images
     )
@@ -172,15 +209,20 @@ def _apportion(n: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(counts, dtype=np.int64)
 
 
-def _write_picture(folder: Path, patient: Patient, view: View, scanner: Scanner, seed: int) -> dict[str, object]:
-    """Simulate, write and describe one picture: its row of the manifest."""
+def _picture(patient: Patient, view: View, scanner: Scanner, seed: int) -> Picture:
     rng = np.random.default_rng(np.random.SeedSequence([seed, _PATIENTS, patient.number, 1 + VIEWS.index(view)]))
     tissue = draw_tissue(patient.attributes, patient.diameters, view, scanner.grid, rng)
-    picture = take_picture(scanner, tissue, view, rng)
+    return take_picture(scanner, tissue, view, rng)
+
+
+def _write_picture(folder: Path, patient: Patient, view: View, scanner: Scanner, seed: int) -> dict[str, object]:
+    """Simulate, write and describe one picture: its row of the manifest."""
+    picture = _picture(patient, view, scanner, seed)
     name = f"{patient.nodule_id}-{view}.png"
     content = _png(picture.pixels)
     (folder / "images" / name).write_bytes(content)
-    (folder / "masks" / name).write_bytes(_png(picture.mask))
+    mask = _png(picture.mask)
+    (folder / "masks" / name).write_bytes(mask)
     return {
         "image_path": f"images/{name}",
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -196,6 +238,9 @@ def _write_picture(folder: Path, patient: Patient, view: View, scanner: Scanner,
         "height_px": picture.pixels.shape[0],
         "frame": 0,
         "device": scanner.name,
+        "pixel_sha256": pixel_sha256(picture.pixels),
+        "perceptual_hash": perceptual_hash(picture.pixels),
+        "mask_sha256": hashlib.sha256(mask).hexdigest(),
     }
 
 

@@ -1,0 +1,1 @@
+"""DICOM ultrasound: opened within limits, decoded to grey, cropped to the B-mode region, identifiers left behind."""

@@ -1,0 +1,195 @@
+"""One item of a source is read in a worker process: opened, decoded, hashed and, where it must be, kept as grey PNG."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from csasn.cohort.dicom.identity import Identity
+from csasn.cohort.dicom.reading import is_dicom, read_dicom
+from csasn.cohort.fingerprints import perceptual_hash
+from csasn.cohort.ledger import RefusedPicture
+from csasn.cohort.pictures import open_picture, pixel_sha256, read_mask
+from csasn.cohort.published.stanford_cine import read_member
+from csasn.config import DicomSettings
+from csasn.files import file_sha256
+
+Polygon = tuple[tuple[float, float], ...]  # (x, y) in px
+PNG_LEVEL = 1  # speckle hardly compresses: a higher level costs time for nothing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One file of a source, and how to read it.
+
+    `kept` is the path below `cohort` without suffix that its pictures get, or None where the file stays in its place.
+    """
+
+    path: Path
+    kind: Literal["picture", "dicom", "member"] = "picture"
+    member: int = 0
+    mask_paths: tuple[Path, ...] = ()
+    outlines: tuple[Polygon, ...] = ()
+    declared_sha256: str | None = None
+    cohort: Path | None = None
+    kept: str | None = None
+    dicom: DicomSettings | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shot:
+    """One picture of an item as it enters the cohort; paths are relative to the cohort, None for a file in its place.
+
+    `fixes` are the codes of what was done to its pixels.
+    """
+
+    image_path: str | None
+    mask_path: str | None
+    sha256: str
+    mask_sha256: str | None
+    pixel_sha256: str
+    perceptual_hash: int
+    width_px: int
+    height_px: int
+    frame: int
+    pixel_spacing_mm: float | None
+    fixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What an item gave: its pictures, the frames refused (number or None for all, code, reason), and DICOM's words."""
+
+    shots: tuple[Shot, ...] = ()
+    refused: tuple[tuple[int | None, str, str], ...] = ()
+    identity: Identity | None = None
+    view: str | None = None
+    laterality: str | None = None
+    device: str | None = None
+
+
+def read_item(item: Item) -> Reading:
+    """Read one item; what cannot be used comes back as a refusal, never as an exception."""
+    try:
+        match item.kind:
+            case "dicom":
+                return _read_dicom(item)
+            case "member":
+                return _read_member(item)
+            case _:
+                return _read_picture(item)
+    except RefusedPicture as refusal:
+        return Reading(refused=((None, refusal.code, refusal.reason),))
+
+
+def _read_picture(item: Item) -> Reading:
+    try:
+        picture = open_picture(item.path)
+    except RefusedPicture as refusal:
+        if refusal.code == "not-a-picture" and is_dicom(item.path):
+            advice = "a DICOM file: ingest its folder with --layout dicom and give the table as --labels"
+            raise RefusedPicture("dicom-file", advice) from refusal
+        raise
+    if item.declared_sha256 not in (None, picture.sha256):
+        raise RefusedPicture("hash-differs", f"its bytes have sha256 {picture.sha256}, the table declares another")
+    mask = _mask_of(item, picture.pixels.shape)
+    return Reading(shots=(_shot(item, picture.pixels, mask, fixes=picture.fixes, sha256=picture.sha256),))
+
+
+def _read_member(item: Item) -> Reading:
+    pixels, mask = read_member(item.path, item.member)
+    if pixels.min() == pixels.max():
+        raise RefusedPicture("blank", f"every pixel has the value {int(pixels[0, 0])}")
+    return Reading(shots=(_shot(item, pixels, mask, fixes=(), sha256=None),))
+
+
+def _read_dicom(item: Item) -> Reading:
+    picture = read_dicom(item.path, item.dicom or DicomSettings())
+    shots = tuple(
+        _shot(item, frame.pixels, None, fixes=frame.fixes, sha256=None, frame=frame.number, mm=frame.pixel_spacing_mm)
+        for frame in picture.frames
+    )
+    return Reading(
+        shots=shots,
+        refused=picture.refused_frames,
+        identity=picture.identity,
+        view=picture.view,
+        laterality=picture.laterality,
+        device=picture.device,
+    )
+
+
+def _mask_of(item: Item, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """The masks of an item united, with its outlines drawn in; None where it has neither."""
+    if item.outlines:
+        if any(min(x for x, _ in each) >= shape[1] or min(y for _, y in each) >= shape[0] for each in item.outlines):
+            raise RefusedPicture("outline-outside", f"an outline of its nodule lies beyond {shape[1]} x {shape[0]} px")
+        canvas = Image.new("1", (shape[1], shape[0]))
+        draw = ImageDraw.Draw(canvas)
+        for polygon in item.outlines:
+            draw.polygon(list(polygon), fill=1)
+        return np.array(canvas, dtype=np.bool_)
+    united: NDArray[np.bool_] | None = None
+    for path in item.mask_paths:
+        try:
+            mask = read_mask(path)
+        except RefusedPicture as refusal:
+            raise RefusedPicture("mask-refused", f"its mask is {refusal.code}: {refusal.reason}") from refusal
+        if mask.shape != shape:
+            raise RefusedPicture(
+                "mask-size-differs", f"{shape[1]} x {shape[0]} px, its mask {mask.shape[1]} x {mask.shape[0]} px"
+            )
+        united = mask if united is None else united | mask
+    return united
+
+
+def _shot(
+    item: Item,
+    pixels: NDArray[np.uint8],
+    mask: NDArray[np.bool_] | None,
+    *,
+    fixes: tuple[str, ...],
+    sha256: str | None,
+    frame: int = 0,
+    mm: float | None = None,
+) -> Shot:
+    """Describe one picture, writing it and its mask into the cohort where the item is kept."""
+    image_path = mask_path = mask_sha256 = None
+    if item.cohort is not None and item.kept is not None:
+        name = f"{item.kept}-f{frame:04d}.png" if item.kind == "dicom" else f"{item.kept}.png"
+        image_path, sha256 = _keep(item.cohort, f"images/{name}", pixels)
+        if mask is not None:
+            mask_path, mask_sha256 = _keep(item.cohort, f"masks/{name}", mask.astype(np.uint8) * np.uint8(255))
+    elif item.mask_paths:
+        mask_sha256 = file_sha256(item.mask_paths[0])
+    if sha256 is None:
+        raise RefusedPicture("not-kept", "a file of many pictures can only enter a cohort that keeps them")
+    height, width = pixels.shape
+    return Shot(
+        image_path=image_path,
+        mask_path=mask_path,
+        sha256=sha256,
+        mask_sha256=mask_sha256,
+        pixel_sha256=pixel_sha256(pixels),
+        perceptual_hash=perceptual_hash(pixels),
+        width_px=width,
+        height_px=height,
+        frame=frame,
+        pixel_spacing_mm=mm,
+        fixes=fixes,
+    )
+
+
+def _keep(cohort: Path, name: str, pixels: NDArray[np.uint8]) -> tuple[str, str]:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", compress_level=PNG_LEVEL)
+    content = stream.getvalue()
+    path = cohort / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return name, hashlib.sha256(content).hexdigest()

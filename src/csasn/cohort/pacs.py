@@ -1,0 +1,89 @@
+"""A PACS export becomes cohort rows: each file finds its label, and identifiers become pseudonyms at the door."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from csasn.cohort.dicom.opening import is_dicom
+from csasn.cohort.folders import files_below, unusable
+from csasn.cohort.items import Reading
+from csasn.cohort.label_table import LabelTable
+from csasn.cohort.ledger import LedgerRow, RefusedPicture
+from csasn.cohort.pseudonyms import Pseudonyms
+from csasn.cohort.rows import NOTHING_WRITTEN
+from csasn.cohort.source import Source
+from csasn.errors import BadInputError
+
+PROBED_FILES = 500  # of a folder whose layout is to be told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Door:
+    """What a DICOM file must pass on its way in: the label table and the site's pseudonyms."""
+
+    labels: LabelTable
+    pseudonyms: Pseudonyms
+    site: str
+    seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """One person's keys, which are several where the same id came from several sites."""
+
+    def admit(self, reading: Reading, path: str) -> dict[str, object]:
+        """The manifest columns of a file, none of which holds an identifier; RefusedPicture where no label is found."""
+        identity = reading.identity
+        if identity is None:
+            raise RefusedPicture("no-patient-id", "a file without identity cannot be dealt to a patient")
+        label = self.labels.find(identity, path)
+        if label is None:
+            raise RefusedPicture("no-label", "no row of the label table has its patient, study, series or object")
+        site = label.site or self.site
+        patient = self.pseudonyms.patient(site=site, issuer=identity.issuer, patient_id=identity.patient_id)
+        self.seen[self.pseudonyms.same_person(issuer=identity.issuer, patient_id=identity.patient_id)].add(patient)
+        return {
+            "site": site,
+            "patient_id": patient,
+            "nodule_id": self.pseudonyms.nodule(patient, label.nodule_id) if label.nodule_id else patient,
+            "malignant": label.malignant,
+            "subtype": label.subtype,
+            "view": label.view or reading.view,
+            "laterality": label.laterality or reading.laterality,
+            "device": self.pseudonyms.device(reading.device) if reading.device else None,
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """What the certificate says about labels without files and ids at several sites."""
+        several = sorted(", ".join(sorted(keys)) for keys in self.seen.values() if len(keys) > 1)
+        notes = [f"One patient id at several sites, kept apart as possibly one person: {keys}." for keys in several]
+        if unmatched := self.labels.unmatched():
+            shown = ", ".join(map(str, unmatched[:20])) + (" ..." if len(unmatched) > 20 else "")
+            notes.append(f"{len(unmatched)} rows of the label table found no file; their lines: {shown}.")
+        return tuple(notes)
+
+
+def holds_dicom(source: Path) -> bool:
+    """Whether one of the first files below a folder is DICOM; nothing but regular files is opened."""
+    found: Iterable[Path] = (Path(folder) / name for folder, _, names in os.walk(source) for name in sorted(names))
+    first = (path for _, path in zip(range(PROBED_FILES), found, strict=False))
+    return any(path.is_file() and is_dicom(path) for path in first)
+
+
+def export_source(source: Path, pseudonyms: Pseudonyms) -> Source:
+    """One row for every file below a PACS export, in a fixed order; the ledger names files by their pseudonyms."""
+    paths, unreadable = files_below(source)
+    refused = [
+        LedgerRow(item=pseudonyms.item(name), code="unreadable", reason="the folder cannot be read")
+        for name in unreadable
+    ]
+    usable = []
+    for path in paths:
+        if found := unusable(path, source):
+            refused.append(LedgerRow(item=pseudonyms.item(str(path)), code=found[0], reason=found[1]))
+        else:
+            usable.append(str(path))
+    if not usable:
+        raise BadInputError(f"A PACS export holds DICOM files; none lie below {source}. {NOTHING_WRITTEN}")
+    rows = pl.DataFrame({"image_path": usable})
+    return Source(rows=rows, root=source, layout="dicom", refused=tuple(refused), kept=True)

@@ -1,0 +1,111 @@
+"""A cohort folder is looked at again: every file, hash and check against what its certificate says."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from csasn.cohort.integrity import certify
+from csasn.errors import BadInputError
+from csasn.files import file_sha256, read_json
+from csasn.schema import FINGERPRINT_COLUMNS, read_manifest
+
+STATED = ("simulated", "source", "citation", "licence", "notes", "images_root", "csasn", "split_checks")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """The certificate of a cohort, the number of files read again, and every difference found."""
+
+    certificate: dict[str, object]
+    n_files: int
+    differences: tuple[str, ...]
+
+
+def verify(cohort: Path, *, progress: Callable[[int, int], object] | None = None) -> Verification:
+    """Read every image and mask of a cohort again and remake its certificate; nothing is changed.
+
+    Raises BadInputError where the folder is no cohort.
+    """
+    manifest = read_manifest(cohort)
+    certificate = read_json(cohort / "certificate.json")
+    fingerprints = _fingerprints(cohort)
+    if fingerprints["image_path"].to_list() != manifest["image_path"].to_list():
+        raise BadInputError(f"{cohort}: fingerprints.parquet and manifest.parquet name other images. Ingest again.")
+    try:
+        ledger = (cohort / "ledger.csv").read_bytes()
+        remade = certify(
+            manifest,
+            fingerprints,
+            ledger,
+            images_root=str(certificate["images_root"]),
+            simulated=bool(certificate["simulated"]),
+            source=str(certificate["source"]),
+            citation=None,
+        )
+    except OSError as error:
+        raise BadInputError(f"{error.filename} cannot be read ({error.strerror}): ingest the source again.") from error
+    except KeyError as error:
+        raise BadInputError(f"{cohort / 'certificate.json'} lacks {error}: ingest the source again.") from error
+    differences = [
+        f"certificate.json: {name} is not what the cohort's files give"
+        for name in sorted(remade.keys() | certificate.keys())
+        if name not in STATED and remade.get(name) != certificate.get(name)
+    ]
+    root = cohort / str(certificate["images_root"])
+    wanted = dict(zip(manifest["image_path"], manifest["sha256"], strict=True))
+    masks = zip(manifest["mask_path"], fingerprints["mask_sha256"], strict=True)
+    wanted |= {path: sha for path, sha in masks if path is not None and sha is not None}
+    for done, (path, sha256) in enumerate(wanted.items(), start=1):
+        differences += _changed(root, path, sha256)
+        if progress is not None:
+            progress(done, len(wanted))
+    return Verification(certificate=certificate, n_files=len(wanted), differences=tuple(differences))
+
+
+def lines(found: Verification) -> list[str]:
+    """What a person reads: counts, checks, look-alikes and the verdict."""
+    certificate = found.certificate
+    shown = [f"{certificate['source']}" + ("  SIMULATED" if certificate["simulated"] else "")]
+    shown += [f"{name}: {certificate[name]}" for name in ("citation", "licence") if certificate.get(name)]
+    shown += [str(note) for note in _rows(certificate["notes"])]
+    shown.append(f"{'site':16}{'class':28}{'patients':>9}{'nodules':>9}{'images':>9}  sensitivity if all are found")
+    for row in _rows(certificate["counts"]):
+        assert isinstance(row, dict)  # noqa: S101 - `certify` wrote it, and its remake was compared
+        bound = f"above {row['sensitivity_bound_if_all_found']:.3f} (95 %)"
+        numbers = "".join(f"{row[name]:>9}" for name in ("n_patients", "n_nodules", "n_images"))
+        shown.append(f"{row['site']:16}{row['class']:28}{numbers}  {bound}")
+    for each in [*_rows(certificate["checks"]), *_rows(certificate.get("split_checks", []))]:
+        assert isinstance(each, dict)  # noqa: S101
+        shown.append(f"[{'ok' if each['passed'] else 'LOOK'}] {each['name']}")
+        shown += [f"       {row}" for row in each["found"][:20]]
+        shown += [f"       ... and {len(each['found']) - 20} more"] if len(each["found"]) > 20 else []
+    shown.append(f"{found.n_files} images and masks read again, {len(found.differences)} differences.")
+    return shown + [f"DIFFERS {row}" for row in found.differences]
+
+
+def _rows(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _fingerprints(cohort: Path) -> pl.DataFrame:
+    path = cohort / "fingerprints.parquet"
+    try:
+        frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): ingest the source again.") from error
+    except pl.exceptions.PolarsError as error:
+        raise BadInputError(f"{path} is not readable parquet: ingest the source again.") from error
+    if frame.columns != list(FINGERPRINT_COLUMNS):
+        raise BadInputError(f"{path} has not the columns {', '.join(FINGERPRINT_COLUMNS)}: ingest the source again.")
+    return frame
+
+
+def _changed(root: Path, path: str, sha256: str) -> list[str]:
+    try:
+        found = file_sha256(root / path)
+    except OSError as error:
+        return [f"{path}: {error.strerror}"]
+    return [] if found == sha256 else [f"{path}: its bytes changed since ingest"]

@@ -1,0 +1,186 @@
+"""Items are read in worker processes, so that one that crashes or hangs a decoder costs only itself."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LIMIT_S = 10.0
+BATCH = 8  # items handed to a worker at once: a pipe's round trip then costs little beside decoding
+MEMORY_BYTES = 1 << 30
+READ_AHEAD = 64  # batches; bounds what waits for a slow item before it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """What stands in the place of an item whose worker died on it (decoder-crashed) or took too long."""
+
+    code: str
+    reason: str
+
+
+def default_workers() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each_in_workers(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    workers: int,
+    limit_s: float = LIMIT_S,
+    progress: Callable[[int, int], object] | None = None,
+) -> Iterator[R | Lost]:
+    """`function` of every item, in the items' order, computed in `workers` processes of their own.
+
+    An item on which its process dies, or that takes over `limit_s` seconds, gives Lost, and a new process goes on with
+    the others. An exception of `function` is raised here, once every process is stopped. `function` and items must be
+    picklable. `progress(done, total)` counts finished items.
+    """
+    crew = _Crew(function, items, n=min(workers, max(1, len(items))), limit_s=limit_s)
+    try:
+        for place in range(len(items)):
+            while place not in crew.done:
+                crew.step(first_wanted=place)
+            yield crew.done.pop(place)
+            if progress is not None:
+                progress(place + 1, len(items))
+    finally:
+        crew.stop()
+
+
+@dataclass(kw_only=True, slots=True)
+class _Worker:
+    process: Any
+    pipe: Connection
+    ready: bool = False
+    given: deque[int] = field(default_factory=deque)
+    """Numbers of the items that it has not answered, in order."""
+    since: float = field(default_factory=time.monotonic)
+
+
+class _Crew:
+    """The processes, what each of them was given, and what they answered."""
+
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], *, n: int, limit_s: float) -> None:
+        posix = os.name == "posix"
+        self.context: Any = multiprocessing.get_context("forkserver" if posix else "spawn")
+        if posix:
+            self.context.set_forkserver_preload([function.__module__])
+        self.function, self.items, self.limit_s = function, items, limit_s
+        self.unsent = deque(range(len(items)))
+        self.done: dict[int, Any] = {}
+        self.workers = [self._new() for _ in range(n)]
+
+    def _new(self) -> _Worker:
+        here, there = self.context.Pipe()
+        process = self.context.Process(target=_work, args=(self.function, there), daemon=True)
+        process.start()
+        there.close()
+        return _Worker(process=process, pipe=here)
+
+    def step(self, *, first_wanted: int) -> None:
+        """Hand out what is free, then take in one round of answers, deaths and delays."""
+        for worker in self.workers:
+            self._give(worker, first_wanted)
+        for pipe in wait([worker.pipe for worker in self.workers], timeout=0.5):
+            self._hear(next(worker for worker in self.workers if worker.pipe is pipe))
+        for worker in list(self.workers):
+            if worker.given and worker.ready and time.monotonic() - worker.since > self.limit_s:
+                self._replace(worker, Lost(code="took-too-long", reason=f"over {self.limit_s:g} s"))
+
+    def _give(self, worker: _Worker, first_wanted: int) -> None:
+        if worker.given or not worker.ready or not self.unsent:
+            return
+        if self.unsent[0] >= first_wanted + BATCH * READ_AHEAD:
+            return
+        batch = [self.unsent.popleft() for _ in range(min(BATCH, len(self.unsent)))]
+        worker.given.extend(batch)
+        worker.since = time.monotonic()
+        try:
+            worker.pipe.send([(number, self.items[number]) for number in batch])
+        except OSError:  # it died while idle: `_hear` finds its pipe closed
+            return
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            answer = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join(timeout=5)
+            code = worker.process.exitcode
+            self._replace(worker, Lost(code="decoder-crashed", reason=f"its process ended with {code}"))
+            return
+        worker.since = time.monotonic()
+        if answer is None:
+            worker.ready = True
+            return
+        number, succeeded, value = answer
+        worker.given.remove(number)
+        if not succeeded:
+            raise value
+        self.done[number] = value
+
+    def _replace(self, worker: _Worker, lost: Lost) -> None:
+        """A new process for one that is dead or stuck: the item it was at is lost, the others are dealt again."""
+        self._end(worker)
+        if not worker.ready:
+            raise RuntimeError(f"a worker process did not start: {lost.reason}")
+        if worker.given:
+            self.done[worker.given.popleft()] = lost
+        self.unsent.extendleft(reversed(worker.given))
+        self.workers[self.workers.index(worker)] = self._new()
+
+    def _end(self, worker: _Worker) -> None:
+        worker.pipe.close()
+        worker.process.kill()
+        worker.process.join()
+
+    def stop(self) -> None:
+        """End every process."""
+        for worker in self.workers:
+            self._end(worker)
+
+
+def _work(function: Callable[[Any], Any], pipe: Connection) -> None:
+    """Answer batches until the pipe closes. Native decoders print to standard error: here it leads nowhere."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    _limit_memory()
+    pipe.send(None)
+    while True:
+        try:
+            batch = pipe.recv()
+        except (EOFError, OSError):
+            return
+        for number, item in batch:
+            try:
+                answer: tuple[int, bool, Any] = (number, True, function(item))
+            except MemoryError:
+                lost = Lost(code="too-much-memory", reason=f"over {MEMORY_BYTES >> 20} MiB")
+                answer = (number, True, lost)
+            except Exception as error:
+                error.add_note("In a worker process:\n" + traceback.format_exc())
+                answer = (number, False, error)
+            pipe.send(answer)
+
+
+def _limit_memory() -> None:
+    """An item gets MEMORY_BYTES beyond what the fresh process has mapped; only Linux says how much that is."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123 - no file but a kernel table
+            mapped = int(stream.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
