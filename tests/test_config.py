@@ -145,3 +145,10 @@ def test_every_profile_is_valid_and_changes_something(path: Path) -> None:
     assert given_values
     for group, values in given_values.items():
         assert {name: resolved[group][name] for name in values} == values
+
+
+def test_a_delete_character_survives(tmp_path):
+    configuration = Configuration(network=NetworkSettings(cnn="a\x7fb"))
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(configuration), encoding="utf-8")
+    assert read_configuration(path) == configuration

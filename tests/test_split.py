@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from csasn.cohort.integrity import certify
 from csasn.cohort.split import make_split, split_run
 from csasn.config import Configuration, SplitSettings
-from csasn.errors import BadInputError
+from csasn.errors import BadInputError, MismatchError
 from csasn.files import read_json, write_json
 from csasn.runs import create_run
 from csasn.schema import PARTITIONS, SPLIT_COLUMNS, complete_columns
@@ -233,7 +234,7 @@ def test_the_split_of_a_run_is_written_certified_and_remembered(tmp_path):
     assert path == tmp_path / "run/split.csv"
     assert run.split().equals(make_split(frame, run.configuration.split).cast({"fold": pl.Int64}))
     certificate = read_json(tmp_path / "run/certificate.json")
-    assert [check["passed"] for check in certificate["split_checks"]] == [True] * 4
+    assert [check["passed"] for check in certificate["split_checks"]] == [True] * 5
     assert certificate["images_root"] == str(cohort.resolve())
     assert run.finished("split")
     assert split_run(run).read_bytes() == path.read_bytes()
@@ -256,3 +257,55 @@ def test_a_repeated_image_fails_the_checks_and_writes_no_split(tmp_path):
     with pytest.raises(BadInputError, match=r"p0-0\.png: 2 times"):
         split_run(run)
     assert not (tmp_path / "run/split.csv").exists()
+
+
+def alike_run(tmp_path: Path, scheme: str, *, near: str = "together"):
+    """A run whose certificate says that pictures of the first two patients of each class look alike."""
+    frame = evenly(benign=8, PTC=8)
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    frame.write_parquet(cohort / "manifest.parquet")
+    (cohort / "ledger.csv").write_bytes(EMPTY_LEDGER)
+    prints = fingerprints_of(frame)
+    patients = frame["patient_id"].unique().sort().to_list()
+    hashes = prints["perceptual_hash"].to_list()
+    rows = [frame["patient_id"].to_list().index(patient) for patient in patients]
+    for one, other in ((0, 1), (2, 3)):
+        hashes[rows[other]] = hashes[rows[one]] ^ 1
+    prints = prints.with_columns(perceptual_hash=pl.Series(hashes, dtype=pl.UInt64))
+    facts = {"images_root": ".", "simulated": True, "source": "test", "citation": None}
+    write_json(cohort / "certificate.json", certify(frame, prints, EMPTY_LEDGER, **facts))
+    settings = SplitSettings(scheme=scheme, n_folds=4, near_duplicates=near)
+    return create_run(cohort, tmp_path / "run", Configuration(split=settings)), patients
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_patients_whose_pictures_look_alike_are_dealt_together(tmp_path, seed):
+    run, patients = alike_run(tmp_path, "grouped-kfold")
+    split_run(run)
+    split = run.split().select("fold", "patient_id", "partition").unique()
+    for one, other in ((0, 1), (2, 3)):
+        places = [split.filter(pl.col("patient_id") == patients[k]).sort("fold")["partition"] for k in (one, other)]
+        assert places[0].to_list() == places[1].to_list()
+    run.require_certificate()
+
+
+def test_a_split_changed_after_its_certificate_is_refused(tmp_path):
+    run, _ = alike_run(tmp_path, "grouped-kfold")
+    with pytest.raises(BadInputError):
+        run.require_certificate()
+    split_run(run)
+    certificate = run.certificate()
+    write_json(run.path("certificate.json"), certificate | {"split_sha256": "0" * 64})
+    with pytest.raises(MismatchError, match="another split"):
+        run.require_certificate()
+    checks = [{"name": "leak", "passed": False, "found": ["x"]}]
+    write_json(run.path("certificate.json"), certificate | {"split_checks": checks})
+    with pytest.raises(BadInputError, match="leak"):
+        run.require_certificate()
+
+
+def test_look_alikes_may_be_ignored_and_the_certificate_says_so(tmp_path):
+    run, _ = alike_run(tmp_path, "grouped-kfold", near="ignore")
+    split_run(run)
+    assert "ignored by settings" in run.certificate()["split_checks"][-1]["name"]

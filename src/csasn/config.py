@@ -66,8 +66,6 @@ class SplitSettings(Settings):
     """Share of patients tested under holdout."""
     near_duplicates: Literal["together", "ignore"] = "together"
     """Patients whose pictures look alike are dealt together, or not."""
-    lone_patients: Literal["refuse", "not-estimable"] = "refuse"
-    """A class of one patient is refused, or kept and reported as not estimable."""
     seed: int = 0
     """Seed of the deal."""
 
@@ -265,6 +263,8 @@ def to_toml(configuration: Configuration) -> str:
     lines: list[str] = []
     for group, values in configuration.model_dump(mode="json").items():
         lines.append(f"[{group}]")
-        lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+        # JSON leaves the delete character as it is; TOML wants it escaped
+        cells = {name: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for name, value in values.items()}
+        lines += [f"{name} = {cell}" for name, cell in cells.items()]
         lines.append("")
     return "\n".join(lines)

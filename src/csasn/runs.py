@@ -9,7 +9,7 @@ import polars as pl
 
 from csasn import __version__
 from csasn.config import Configuration, read_configuration, to_toml
-from csasn.errors import BadInputError, MismatchError
+from csasn.errors import BadInputError, MismatchError, listing
 from csasn.files import file_sha256, read_json, write_bytes, write_json
 from csasn.schema import ClassList, classes_of, manifest_sha256, read_manifest
 
@@ -88,6 +88,27 @@ class Run:
                 f"Restore it, or run `csasn {stage}` again."
             )
         return self.path(name)
+
+    def require_certificate(self) -> None:
+        """Refuse to go without a certificate of this very manifest and split, every check of the split passed.
+
+        Raises MismatchError where it certifies another manifest or split, BadInputError where a check is missing or
+        failed.
+        """
+        certificate, split = self.certificate(), self.require("split.csv")
+        for what, stated, found in (
+            ("manifest", certificate.get("manifest_sha256"), manifest_sha256(self.manifest())),
+            ("split", certificate.get("split_sha256"), file_sha256(split)),
+        ):
+            if stated != found:
+                raise MismatchError(
+                    f"The certificate of {self.folder} is of another {what}.\n  certificate: {stated}\n"
+                    f"  {what}: {found}\nRun `csasn split` again in a new folder."
+                )
+        checks = certificate.get("split_checks")
+        failed = [each["name"] for each in checks if not each["passed"]] if isinstance(checks, list) else ["no checks"]
+        if failed:
+            raise BadInputError(f"Nothing is trained on a split that leaks. Failed:\n{listing(failed)}")
 
     def finished(self, stage: str) -> bool:
         """Whether a stage's outputs stand as it wrote them and its inputs are still those that it read."""

@@ -154,6 +154,18 @@ def split_checks(manifest: pl.DataFrame, split: pl.DataFrame, *, scheme: Scheme)
     return checks
 
 
+def alike_check(split: pl.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[str, object]:
+    """Pictures of different patients that look alike, but stand in different partitions of a fold."""
+    ends = pl.DataFrame(pairs, schema={"first": pl.String, "second": pl.String}, orient="row")
+    places = split.select("fold", "image_path", "partition")
+    both = ends.join(places, left_on="first", right_on="image_path").join(
+        places, left_on=["second", "fold"], right_on=["image_path", "fold"], suffix="_second"
+    )
+    apart = both.filter(pl.col("partition") != pl.col("partition_second")).sort("fold", "first", "second")
+    found = (f"fold {row['fold']}: {row['first']} = {row['second']}" for row in apart.iter_rows(named=True))
+    return check("pictures that look alike stand in one partition of each fold", found)
+
+
 def _counts(manifest: pl.DataFrame) -> list[dict[str, object]]:
     labelled = manifest.with_columns(label=class_label())
     order = order_names(labelled["label"].to_list(), NON_MALIGNANT_ORDER + MALIGNANT_ORDER)

@@ -2,18 +2,18 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from csasn.cohort.integrity import keys_with_several, split_checks
+from csasn.cohort.integrity import alike_check, keys_with_several, split_checks
 from csasn.cohort.labels import UNKNOWN_NON_MALIGNANT, UNKNOWN_SUBTYPE, class_label
 from csasn.config import Scheme, SplitSettings
 from csasn.errors import BadInputError, listing
-from csasn.files import write_bytes, write_json
+from csasn.files import file_sha256, write_bytes, write_json
 from csasn.runs import Run
 from csasn.schema import PARTITIONS, SPLIT_COLUMNS
 
@@ -41,34 +41,81 @@ class Patients:
         return Counter(label for labels in self.labels.values() for label in labels if label not in UNKNOWN)
 
 
-def make_split(manifest: pl.DataFrame, settings: SplitSettings) -> pl.DataFrame:
+def make_split(
+    manifest: pl.DataFrame, settings: SplitSettings, *, pairs: Sequence[tuple[str, str]] = ()
+) -> pl.DataFrame:
     """One row per fold and image, sorted by both: fold, image_path, patient_id, partition.
 
-    The unit is the patient. The deal depends on the settings and on what the manifest says, not on its row order.
-    Raises BadInputError where a class has one patient, where a fold would train without a class or have nothing to
-    tune on, and where sites or declared partitions share a patient.
+    The unit is the patient; patients that a pair of pictures (image paths) joins are dealt as one. The deal depends on
+    the settings and on what the manifest says, not on its row order. Raises BadInputError where a class has one
+    patient, where a fold would train without a class or have nothing to tune on, where sites or declared partitions
+    share a patient, and where pictures that look alike join them.
     """
-    patients = _patients(manifest)
+    unit = joined_patients(manifest, pairs)
+    dealt = manifest.with_columns(pl.col("patient_id").replace(unit))
+    _refuse_joined_across(manifest, dealt, settings, pairs)
+    patients = _patients(dealt)
     _check_class_sizes(patients)
-    folds = SCHEMES[settings.scheme](manifest, patients, settings)
+    folds = SCHEMES[settings.scheme](dealt, patients, settings)
     _check_folds(folds, patients)
     images = manifest.select("image_path", "patient_id")
     frames = [
         images.with_columns(
             pl.lit(fold).alias("fold"),
-            pl.col("patient_id").replace_strict(partitions, return_dtype=pl.String).alias("partition"),
+            pl.col("patient_id").replace(unit).replace_strict(partitions, return_dtype=pl.String).alias("partition"),
         )
         for fold, partitions in enumerate(folds)
     ]
     return pl.concat(frames).select(pl.col(n).cast(t) for n, t in SPLIT_COLUMNS.items()).sort("fold", "image_path")
 
 
+def joined_patients(manifest: pl.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The first patient of each group that pairs of pictures join, for the patients of such groups."""
+    owner = dict(manifest.select("image_path", "patient_id").iter_rows())
+    first: dict[str, str] = {}
+
+    def root(patient: str) -> str:
+        while first.get(patient, patient) != patient:
+            patient = first[patient]
+        return patient
+
+    for one, other in pairs:
+        ends = sorted({root(owner[one]), root(owner[other])})
+        for each in ends:
+            first[each] = ends[0]
+    return {patient: root(patient) for patient in first}
+
+
+def _refuse_joined_across(
+    manifest: pl.DataFrame, dealt: pl.DataFrame, settings: SplitSettings, pairs: Sequence[tuple[str, str]]
+) -> None:
+    """Sites, or declared partitions, that look-alike pictures join cannot be kept apart without leaking."""
+    column = {"leave-one-site-out": "site", "holdout": "split_hint"}.get(settings.scheme)
+    if column is None or column not in manifest.columns or not pairs:
+        return
+    joined = set(keys_with_several(dealt, "patient_id", column)) - set(
+        keys_with_several(manifest, "patient_id", column)
+    )
+    if joined:
+        value = dict(manifest.select("image_path", column).iter_rows())
+        across = [f"{a} ({value[a]}) = {b} ({value[b]})" for a, b in pairs if value[a] != value[b]]
+        raise BadInputError(
+            f"Pictures that look alike stand on one side of a split. Under {settings.scheme} these do not "
+            f"({column}):\n{listing(across)}\nLook at near_duplicates.png of the cohort; remove one of each pair from "
+            "the source and ingest again, or set split.near_duplicates to ignore if they only resemble each other."
+        )
+
+
 def split_run(run: Run) -> Path:
     """Write split.csv of a run and its checks into certificate.json; BadInputError where a check fails."""
     manifest = run.manifest()
     settings = run.configuration.split
-    split = make_split(manifest, settings)
+    pairs = _pairs_of(run.certificate())
+    together = settings.near_duplicates == "together"
+    split = make_split(manifest, settings, pairs=pairs if together else ())
     checks = split_checks(manifest, split, scheme=settings.scheme)
+    alike = alike_check(split, pairs)
+    checks.append(alike if together else alike | {"passed": True, "name": f"{alike['name']} (ignored by settings)"})
     failed = [f"{check['name']}: {found}" for check in checks if not check["passed"] for found in _rows(check["found"])]
     if failed:
         raise BadInputError(
@@ -77,9 +124,17 @@ def split_run(run: Run) -> Path:
         )
     path = run.path("split.csv")
     write_bytes(path, split.write_csv().encode())
-    write_json(run.path("certificate.json"), run.certificate() | {"split_checks": checks})
+    stated = {"split_checks": checks, "split_sha256": file_sha256(path)}
+    write_json(run.path("certificate.json"), run.certificate() | stated)
     run.finish("split", inputs=("manifest.parquet",), outputs=("split.csv",))
     return path
+
+
+def _pairs_of(certificate: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Pictures of different patients that look alike, by the certificate."""
+    pairs = certificate.get("near_duplicates", [])
+    found = pairs if isinstance(pairs, list) else []
+    return [(str(pair["first"]), str(pair["second"])) for pair in found if not pair["same_patient"]]
 
 
 def _rows(found: object) -> list[object]:

@@ -113,6 +113,7 @@ def fit_run(run: Run, *, report: Report) -> Path:
     models = (CSASN, *settings.rivals)
     if run.configuration.network.branches != "both" and settings.rivals:
         raise BadInputError("Rivals need both branches: give --network.branches both, or no --fit.rivals.")
+    run.require_certificate()
     folds = folds_of(run)
     fabric = start_fabric(settings)
     workshop = open_workshop(run, device=fabric.device, report=report)
