@@ -264,7 +264,8 @@ def to_toml(configuration: Configuration) -> str:
     for group, values in configuration.model_dump(mode="json").items():
         lines.append(f"[{group}]")
         # JSON leaves the delete character as it is; TOML wants it escaped
-        cells = {name: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for name, value in values.items()}
-        lines += [f"{name} = {cell}" for name, cell in cells.items()]
+        for name, value in values.items():
+            cell = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{name} = {cell}")
         lines.append("")
     return "\n".join(lines)
