@@ -4,21 +4,30 @@ import io
 import logging
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import gdcm
 import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import refuse_unopenable
 
-MAX_FILE_BYTES = 600_000_000  # with the grey frames beside it, an item stays under 1 GiB
+PREAMBLE_BYTES = 128
+MAX_HEAD_BYTES = 1 << 20  # of the elements before the data set
 MAX_INFLATED_BYTES = 256_000_000
 MAX_SEQUENCE_DEPTH = 32
-PREAMBLE_BYTES = 128
+DEFERRED_BYTES = 1 << 20  # longer values, which are never pictures here, stay on the disk
+PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 
 # The parser's remarks quote values, and values may name a patient: what matters is checked here and in decoding.py.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -27,9 +36,21 @@ for _quiet in (gdcm.Trace.DebugOff, gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff):
     _quiet()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """The elements before the pixels, the file's preamble and syntax, and its stream, which stands at the pixels."""
+
+    dataset: Dataset
+    preamble: bytes
+    syntax: UID
+    stream: BinaryIO
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a regular file has the letters DICM after its preamble."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as stream:
             stream.seek(PREAMBLE_BYTES)
             return stream.read(4) == b"DICM"
@@ -37,75 +58,81 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def open_dataset(path: Path) -> tuple[Dataset, bytes]:
-    """The parsed file and its preamble.
+@contextmanager
+def opened(path: Path) -> Iterator[Opened]:
+    """A DICOM file parsed up to its pixels, which stay on the disk.
 
     Raises RefusedPicture with not-a-regular-file, unreadable, empty-file, file-too-large, not-dicom, dicomdir,
-    inflates-too-much, sequence-too-deep, truncated, corrupt-dicom.
+    no-transfer-syntax, inflates-too-much, sequence-too-deep, truncated, corrupt-dicom.
     """
     refuse_unopenable(path)
-    n_bytes = path.stat().st_size
-    if n_bytes > MAX_FILE_BYTES:
-        raise RefusedPicture("file-too-large", f"{n_bytes} bytes; the cap is {MAX_FILE_BYTES}")
     try:
-        content = path.read_bytes()
+        stream = path.open("rb")
     except OSError as error:
-        raise RefusedPicture("unreadable", f"{type(error).__name__}: {error.strerror}") from error
-    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
-        raise RefusedPicture("not-dicom", "the letters DICM do not follow its first 128 bytes; it was not forced")
+        raise RefusedPicture("unreadable", f"{type(error).__name__}: {error.strerror}") from None
+    with stream:
+        yield _opened(stream)
+
+
+def _opened(stream: BinaryIO) -> Opened:
     try:
-        dataset = _parsed(content)
-        if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        head = stream.read(MAX_HEAD_BYTES)
+        if head[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
+            raise RefusedPicture("not-dicom", "the letters DICM do not follow its first 128 bytes; it was not forced")
+        kind, syntax, start = _file_meta(head)
+        if kind == MediaStorageDirectoryStorage:
             raise RefusedPicture("dicomdir", "an index of other files; the paths in it are not followed")
+        if syntax == DeflatedExplicitVRLittleEndian:
+            stream.seek(start)
+            stream = _inflated(stream)
+            dataset = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_at_pixels)
+        else:
+            stream.seek(0)
+            dataset = pydicom.dcmread(stream, stop_before_pixels=True, defer_size=DEFERRED_BYTES)
         _refuse_deep(dataset)
-    except RefusedPicture:
+        return Opened(dataset=dataset, preamble=head[:PREAMBLE_BYTES], syntax=UID(syntax), stream=stream)
+    except (RefusedPicture, MemoryError):
         raise
     except RecursionError:
         raise RefusedPicture("sequence-too-deep", f"over {MAX_SEQUENCE_DEPTH} sequences within each other") from None
     except (EOFError, struct.error) as error:
         raise RefusedPicture("truncated", f"the file ends within an element ({type(error).__name__})") from None
-    except Exception as error:
+    except Exception as error:  # hostile bytes make the parser raise nearly anything
         raise RefusedPicture("corrupt-dicom", f"the parser gave up ({type(error).__name__})") from None
-    return dataset, content[:PREAMBLE_BYTES]
 
 
-def _parsed(content: bytes) -> Dataset:
-    syntax, start = _transfer_syntax(content)
-    if syntax != DeflatedExplicitVRLittleEndian:
-        return pydicom.dcmread(io.BytesIO(content))
-    dataset = read_dataset(io.BytesIO(_inflated(content[start:])), is_implicit_VR=False, is_little_endian=True)
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return dataset
-
-
-def _transfer_syntax(content: bytes) -> tuple[str, int]:
-    """Transfer syntax of a file, and where its data set begins; group 2 is always explicit VR little endian."""
-    place, syntax = PREAMBLE_BYTES + 4, ""
-    while content[place : place + 2] == b"\x02\x00":
-        element, vr = content[place + 2 : place + 4], content[place + 4 : place + 6]
-        long = vr in (b"OB", b"OW", b"UN", b"UT", b"SQ")
-        head, form = (12, "<I") if long else (8, "<H")
-        (n_bytes,) = struct.unpack_from(form, content, place + head - struct.calcsize(form))
-        if element == b"\x10\x00":
-            syntax = content[place + head : place + head + n_bytes].decode("ascii", "replace").strip("\0 ")
-        place += head + n_bytes
+def _file_meta(head: bytes) -> tuple[str, str, int]:
+    """SOP class, transfer syntax and place of the data set; group 2 is always explicit VR little endian."""
+    place, found = PREAMBLE_BYTES + 4, {b"\x02\x00": "", b"\x10\x00": ""}
+    while head[place : place + 2] == b"\x02\x00":
+        element, vr = head[place + 2 : place + 4], head[place + 4 : place + 6]
+        size, form = (12, "<I") if vr in LONG_VRS else (8, "<H")
+        (n_bytes,) = struct.unpack_from(form, head, place + size - struct.calcsize(form))
+        if element in found:
+            found[element] = head[place + size : place + size + n_bytes].decode("ascii", "replace").strip("\0 ")
+        place += size + n_bytes
+    kind, syntax = found.values()
     if not syntax:
         raise RefusedPicture("no-transfer-syntax", "without it the bytes have no certain meaning; it was not forced")
-    return syntax, place
+    return kind, syntax, place
 
 
-def _inflated(content: bytes) -> bytes:
-    inflator = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom's signature
+    return tag in PIXELS
+
+
+def _inflated(stream: BinaryIO) -> BinaryIO:
+    inflator, inflated = zlib.decompressobj(wbits=-zlib.MAX_WBITS), bytearray()
     try:
-        inflated = inflator.decompress(content, MAX_INFLATED_BYTES)
+        while not inflator.eof and (piece := inflator.unconsumed_tail or stream.read(1 << 20)):
+            inflated += inflator.decompress(piece, MAX_INFLATED_BYTES + 1 - len(inflated))
+            if len(inflated) > MAX_INFLATED_BYTES:
+                raise RefusedPicture("inflates-too-much", f"its deflated part holds over {MAX_INFLATED_BYTES} bytes")
     except zlib.error:
         raise RefusedPicture("corrupt-dicom", "its deflated part does not inflate") from None
-    if inflator.unconsumed_tail:
-        raise RefusedPicture("inflates-too-much", f"its deflated part holds over {MAX_INFLATED_BYTES} bytes")
     if not inflator.eof:
         raise RefusedPicture("truncated", "its deflated part stops before its end")
-    return inflated
+    return io.BytesIO(inflated)
 
 
 def _refuse_deep(dataset: Dataset) -> None:
@@ -116,7 +143,8 @@ def _refuse_deep(dataset: Dataset) -> None:
         if depth > MAX_SEQUENCE_DEPTH:
             raise RefusedPicture("sequence-too-deep", f"over {MAX_SEQUENCE_DEPTH} sequences within each other")
         for tag in list(each.keys()):
-            if each.get_item(tag).VR in ("SQ", None):
-                element = each[tag]
-                if element.VR == "SQ":
-                    waiting += [(item, depth + 1) for item in element.value or ()]
+            vr = each.get_item(tag, keep_deferred=True).VR
+            if vr is None and dictionary_has_tag(tag):
+                vr = dictionary_VR(tag)
+            if vr == "SQ":
+                waiting += [(item, depth + 1) for item in each[tag].value or ()]

@@ -1,6 +1,5 @@
 """One DICOM ultrasound file becomes grey frames of its B-mode region; its identifiers stay beside them, not in them."""
 
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from csasn.cohort.burned_in import find_text, without_text
-from csasn.cohort.dicom.decoding import (
-    MAX_CINE_BYTES,
-    PALETTE,
-    Layout,
-    decoded_frames,
-    grey_frames,
-    layout_of,
-    refuse_wrong_length,
-)
-from csasn.cohort.dicom.identity import Identity
-from csasn.cohort.dicom.opening import is_dicom, open_dataset
+from csasn.cohort.dicom.decoding import Space, Stored, decoded
+from csasn.cohort.dicom.fragments import Frames, located_frames
+from csasn.cohort.dicom.identity import Identity, charset_unknown, identity_of, text_of
+from csasn.cohort.dicom.layout import Layout, layout_of
+from csasn.cohort.dicom.opening import Opened, is_dicom, opened
+from csasn.cohort.dicom.plane import laterality_of, view_of
 from csasn.cohort.dicom.regions import (
+    COLOUR_STEP,
     Region,
     b_mode_region,
     flow_region,
@@ -30,18 +25,16 @@ from csasn.cohort.dicom.regions import (
     shows_flow,
     spacing_without_region,
 )
+from csasn.cohort.dicom.tone import Tone, grey_of_colours, rgb, tone_of
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import MAX_ASPECT, MIN_SIDE_PX
 from csasn.config import DicomSettings
 
 __all__ = ["DicomPicture", "Frame", "Identity", "is_dicom", "read_dicom"]
 
-VIEW_WORDS = {
-    "transverse": ("transverse", "trans", "trv", "axial"),
-    "longitudinal": ("longitudinal", "long", "lon", "sagittal", "sag"),
-}
-SIDE_WORDS = {"left": ("left", "lt", "l"), "right": ("right", "rt", "r"), "isthmus": ("isthmus",)}
-SPOKEN = ("SeriesDescription", "ProtocolName", "ImageComments", "ViewName")
+MAX_LOOP_BYTES = 256_000_000  # of the regions of all chosen frames together
+
+Refused = tuple[int, str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +53,7 @@ class DicomPicture:
 
     identity: Identity
     frames: tuple[Frame, ...]
-    refused_frames: tuple[tuple[int, str, str], ...]
+    refused_frames: tuple[Refused, ...]
     view: str | None
     laterality: str | None
     device: str | None
@@ -69,48 +62,23 @@ class DicomPicture:
 def read_dicom(path: Path, settings: DicomSettings) -> DicomPicture:
     """Grey frames of a DICOM ultrasound file, chosen and treated by the declared policies.
 
-    Raises RefusedPicture, whose reason never quotes the file, with a code of docs/reference/ledger.md.
+    Only the chosen frames are read from the disk and decoded, one at a time. Where none can be used, the first one's
+    refusal is raised.
+
+    Raises RefusedPicture, whose reason never quotes the file: the codes of `opened`, `layout_of`, `identity_of`,
+    `located_frames`, `b_mode_region`, `tone_of` and `decoded`, and no-ultrasound-region, too-small, extreme-aspect,
+    too-many-frames, colour-doppler, burned-in-text, blank, corrupt-dicom.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the parser's warnings quote values
-        dataset, preamble = open_dataset(path)
-        try:
-            return _read(dataset, preamble, settings)
-        except (RefusedPicture, MemoryError):
-            raise
-        except Exception as error:
-            raise RefusedPicture("corrupt-dicom", f"an element cannot be read ({type(error).__name__})") from None
-
-
-def _read(dataset: Dataset, preamble: bytes, settings: DicomSettings) -> DicomPicture:
-    layout = layout_of(dataset)
-    identity = _identity(dataset)
-    refuse_wrong_length(dataset, layout)
-    region = b_mode_region(dataset, (layout.rows, layout.columns))
-    if region is None and settings.no_region == "refuse":
-        raise RefusedPicture("no-ultrasound-region", "no region says where the picture ends and the banner begins")
-    fixes = _file_fixes(dataset, preamble, layout)
-    place = region or Region(
-        top=0, bottom=layout.rows, left=0, right=layout.columns, pixel_spacing_mm=spacing_without_region(dataset)
-    )
-    _refuse_shape(place)
-    numbers = chosen_frames(layout.n_frames, settings)
-    if place.area * len(numbers) > MAX_CINE_BYTES:
-        raise RefusedPicture("too-many-frames", f"{len(numbers)} frames of {place.area} pixels; choose fewer")
-    if region is not None:
-        fixes += ("cropped-to-region",) + (("one-of-several-regions",) if region.n_alike > 1 else ())
-    coloured = flow_region(dataset, place)
-    frames, refused = _frames(dataset, layout, place, numbers, settings, fixes, coloured=coloured)
-    if not frames:
-        raise RefusedPicture(*refused[0][1:])
-    return DicomPicture(
-        identity=identity,
-        frames=tuple(frames),
-        refused_frames=tuple(refused),
-        view=_spoken(dataset, VIEW_WORDS, ("ViewPosition",)),
-        laterality=_spoken(dataset, SIDE_WORDS, ("ImageLaterality", "Laterality")),
-        device=" ".join(_text(dataset, name) for name in ("Manufacturer", "ManufacturerModelName")).strip() or None,
-    )
+        with opened(path) as file:
+            try:
+                return _read(file, settings)
+            except (RefusedPicture, MemoryError):
+                raise
+            except Exception as error:  # hostile elements make their readers raise nearly anything
+                reason = f"an element cannot be read ({type(error).__name__})"
+                raise RefusedPicture("corrupt-dicom", reason) from None
 
 
 def chosen_frames(n_frames: int, settings: DicomSettings) -> list[int]:
@@ -121,98 +89,139 @@ def chosen_frames(n_frames: int, settings: DicomSettings) -> list[int]:
     return [(2 * place + 1) * n_frames // (2 * n_wanted) for place in range(n_wanted)]
 
 
-def _frames(
-    dataset: Dataset,
-    layout: Layout,
-    place: Region,
-    numbers: list[int],
-    settings: DicomSettings,
-    fixes: tuple[str, ...],
-    *,
-    coloured: bool,
-) -> tuple[list[Frame], list[tuple[int, str, str]]]:
-    """The usable frames, and the refused ones with code and reason."""
-    cut = (slice(place.top, place.bottom), slice(place.left, place.right))
-    taken: list[tuple[int, NDArray[Any]]] = []
-    refused: list[tuple[int, str, str]] = []
-    for number in numbers:
-        picture = np.ascontiguousarray(decoded_frames(dataset, layout, [number])[0][cut])
-        if settings.colour_doppler == "refuse" and (coloured or (picture.ndim == 3 and shows_flow(picture))):
-            refused.append((number, "colour-doppler", "colour flow lies over the tissue"))
-        else:
-            taken.append((number, picture))
-    if not taken:
-        return [], refused
-    frames = []
-    for (number, _), grey in zip(taken, grey_frames([each for _, each in taken], dataset, layout), strict=True):
-        if grey.min() == grey.max():
-            refused.append((number, "blank", f"every pixel has the value {int(grey[0, 0])}"))
-            continue
-        text = find_text(grey)
-        if text.any() and settings.burned_in_text == "refuse":
-            refused.append((number, "burned-in-text", "letters lie inside the picture"))
-            continue
-        frames.append(
-            Frame(
-                number=number,
-                pixels=without_text(grey, text) if text.any() else grey,
-                pixel_spacing_mm=place.pixel_spacing_mm,
-                fixes=(*fixes, "text-masked") if text.any() else fixes,
-            )
-        )
-    return frames, refused
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Taking:
+    """What is the same for every frame of a file."""
+
+    layout: Layout
+    tone: Tone
+    region: Region
+    settings: DicomSettings
+    fixes: tuple[str, ...]
+    flow_overlaps: bool
+    flow_declared: bool
 
 
-def _identity(dataset: Dataset) -> Identity:
-    patient_id = _text(dataset, "PatientID")
-    if not patient_id:
-        raise RefusedPicture("no-patient-id", "files without a patient are never put under one shared blank patient")
-    return Identity(
-        patient_id=patient_id,
-        issuer=_text(dataset, "IssuerOfPatientID"),
-        study_instance_uid=_text(dataset, "StudyInstanceUID"),
-        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
-        accession_number=_text(dataset, "AccessionNumber"),
+def _read(file: Opened, settings: DicomSettings) -> DicomPicture:
+    dataset = file.dataset
+    layout = layout_of(dataset, file.syntax)
+    identity = identity_of(dataset)
+    frames = located_frames(file, layout)
+    found = b_mode_region(dataset, (layout.rows, layout.columns))
+    if found is None and settings.no_region == "refuse":
+        raise RefusedPicture("no-ultrasound-region", "no region says where the picture ends and the banner begins")
+    region = found or Region(top=0, bottom=layout.rows, left=0, right=layout.columns, pixel_spacing_mm=None)
+    _refuse_shape(region)
+    numbers = chosen_frames(layout.n_frames, settings)
+    if (n_bytes := region.area * layout.bits_allocated // 8 * len(numbers)) > MAX_LOOP_BYTES:
+        reason = f"{len(numbers)} frames of {region.area} pixels are {n_bytes} bytes; the cap is {MAX_LOOP_BYTES}"
+        raise RefusedPicture("too-many-frames", reason)
+    tone = Tone(least=0, fixes=("colour-to-grey",)) if layout.channels == 3 else tone_of(dataset, layout)
+    spacing_mm = region.pixel_spacing_mm
+    taking = _Taking(
+        layout=layout,
+        tone=tone,
+        region=region,
+        settings=settings,
+        fixes=(*_file_fixes(file, layout), *tone.fixes, *_region_fixes(found)),
+        flow_overlaps=flow_region(dataset, region),
+        flow_declared=number_of(dataset, "UltrasoundColorDataPresent") == 1,
+    )
+    used, refused = _frames(frames, numbers, taking, spacing_mm or spacing_without_region(dataset))
+    if not used:
+        raise RefusedPicture(*refused[0][1:])
+    return DicomPicture(
+        identity=identity,
+        frames=tuple(used),
+        refused_frames=tuple(sorted(refused)),
+        view=view_of(dataset),
+        laterality=laterality_of(dataset),
+        device=_device(dataset),
     )
 
 
-def _text(dataset: Dataset, name: str) -> str:
-    return str(dataset.get(name) or "").strip().strip("\0").strip()
+def _frames(
+    frames: Frames, numbers: list[int], taking: _Taking, spacing_mm: float | None
+) -> tuple[list[Frame], list[Refused]]:
+    """The usable frames, and the refused ones with code and reason."""
+    taken: list[tuple[int, NDArray[Any]]] = []
+    refused: list[Refused] = []
+    for number in numbers:
+        try:
+            taken.append((number, _region_of(decoded(frames.read(number), taking.layout), taking)))
+        except RefusedPicture as refusal:
+            refused.append((number, refusal.code, refusal.reason))
+    if taking.layout.channels == 1 and taken:
+        tone = taking.tone.over([values for _, values in taken])
+        taken = [(number, tone.grey(values)) for number, values in taken]
+    used = []
+    for number, grey in taken:
+        try:
+            used.append(_frame(number, grey, taking, spacing_mm))
+        except RefusedPicture as refusal:
+            refused.append((number, refusal.code, refusal.reason))
+    return used, refused
 
 
-def _file_fixes(dataset: Dataset, preamble: bytes, layout: Layout) -> tuple[str, ...]:
-    tags = list(dataset.keys())
-    stored = layout.bits_stored < layout.bits_allocated
-    windowed = layout.channels == 1 and layout.photometric != PALETTE
-    windowed = windowed and (layout.bits_stored != 8 or number_of(dataset, "WindowWidth") is not None)
+def _region_of(stored: Stored, taking: _Taking) -> NDArray[Any]:
+    """The region of a frame: grey already (H, W) where it was coloured, else values as stored; no colour flow."""
+    region = taking.region
+    values = stored.values[region.top : region.bottom, region.left : region.right]
+    if taking.settings.colour_doppler == "refuse":
+        sampled = _colours(values[::COLOUR_STEP, ::COLOUR_STEP], stored.space, taking.tone)
+        if taking.flow_overlaps or (sampled is not None and shows_flow(sampled, declared=taking.flow_declared)):
+            raise RefusedPicture("colour-doppler", "colour flow lies over the tissue")
+    if stored.space != "L":
+        return grey_of_colours(values, stored.space)
+    return values if values.size == stored.values.size else values.copy()  # lets go of the rest
+
+
+def _colours(values: NDArray[Any], space: Space, tone: Tone) -> NDArray[np.uint8] | None:
+    return tone.colour(values) if space == "L" else rgb(values, space)
+
+
+def _frame(number: int, grey: NDArray[np.uint8], taking: _Taking, spacing_mm: float | None) -> Frame:
+    if grey.min() == grey.max():
+        raise RefusedPicture("blank", f"every pixel has the value {int(grey[0, 0])}")
+    fixes = taking.fixes
+    text = find_text(grey)
+    if text.any():
+        if taking.settings.burned_in_text == "refuse":
+            raise RefusedPicture("burned-in-text", "letters lie inside the picture")
+        grey = without_text(grey, text)
+        fixes = (*fixes, "text-masked")
+        if grey.min() == grey.max():
+            raise RefusedPicture("blank", "nothing but masked letters lies in the picture")
+    return Frame(number=number, pixels=grey, pixel_spacing_mm=spacing_mm, fixes=fixes)
+
+
+def _device(dataset: Dataset) -> str | None:
+    return (
+        " ".join(filter(None, (text_of(dataset, name) for name in ("Manufacturer", "ManufacturerModelName")))) or None
+    )
+
+
+def _file_fixes(file: Opened, layout: Layout) -> tuple[str, ...]:
+    tags = list(file.dataset.keys())
     fixes = {
-        "preamble-dropped": any(preamble),
+        "preamble-dropped": any(file.preamble),
         "private-tags-dropped": any(tag.is_private for tag in tags),
         "overlay-dropped": any(0x6000 <= tag.group <= 0x60FF for tag in tags),
-        "upper-bits-dropped": stored and not layout.syntax.is_encapsulated,
-        "palette-applied": layout.photometric == PALETTE,
-        "monochrome1-inverted": layout.photometric == "MONOCHROME1",
-        "windowed": windowed,
-        "colour-to-grey": layout.channels == 3,
+        "charset-unknown": charset_unknown(file.dataset),
+        "upper-bits-dropped": layout.native and layout.bits_stored < layout.bits_allocated,
     }
     return tuple(code for code, applies in fixes.items() if applies)
 
 
-def _refuse_shape(place: Region) -> None:
-    height, width = place.bottom - place.top, place.right - place.left
+def _region_fixes(found: Region | None) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    return ("cropped-to-region", "one-of-several-regions") if found.n_alike > 1 else ("cropped-to-region",)
+
+
+def _refuse_shape(region: Region) -> None:
+    height, width = region.bottom - region.top, region.right - region.left
     if min(height, width) < MIN_SIDE_PX:
         raise RefusedPicture("too-small", f"{width} x {height} px; each side needs {MIN_SIDE_PX} px")
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise RefusedPicture("extreme-aspect", f"{width} x {height} px; one side is over {MAX_ASPECT} times the other")
-
-
-def _spoken(dataset: Dataset, words: dict[str, tuple[str, ...]], coded: tuple[str, ...]) -> str | None:
-    """The one word of ours that coded elements, or else descriptions, speak of; None where none or several do."""
-    for names in (coded, SPOKEN):
-        said = {word for name in names for word in re.findall(r"[a-z]+", _text(dataset, name).lower())}
-        least = 1 if names is coded else 2  # single letters count in a coded element alone
-        found = [ours for ours, theirs in words.items() if said & {word for word in theirs if len(word) >= least}]
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None

@@ -16,9 +16,13 @@ CENTIMETRES = 3  # Physical Units (0018,6024)
 MOST_ANISOTROPY = 0.05
 COLOUR_STEP = 4  # every fourth pixel each way tells colour well enough
 SATURATED = 60  # grey levels between the largest and the smallest of red, green and blue
-LEAST_FLOW_SHARE = 0.004  # of the region: a smaller coloured area is a mark or a letter
-TINT_SHARE = 0.5  # more than half of the picture coloured, in one hue, is a tinted grey scale
-TINT_HUE = 0.97  # length of the mean hue vector
+SOLID = 7  # of a coloured pixel's block of nine that are coloured too: scales, callipers and letters are thinner
+LEAST_FLOW_SHARE = 0.002  # solid pixels of the region; marks reach 0.0004, flow boxes begin at 0.02
+LEAST_DECLARED_SHARE = 0.001  # where the file itself says that it holds colour
+MIDDLE = (60, 180)  # brightness at which a tint shows: black and white have no hue
+NEUTRAL = 0.1  # saturation under which a pixel of middle brightness is grey
+TINT_NEUTRAL_SHARE = 0.15  # a tint leaves hardly a grey pixel; flow lies on a grey picture
+TINT_HUE = 0.97  # length of the mean hue vector of a tint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +44,13 @@ class Region:
 
 
 def number_of(dataset: Dataset, name: str) -> float | None:
-    """A numeric element by keyword; None where it is absent, empty or no number."""
-    value: Any = dataset.get(name)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        value = value[0] if value else None
+    """A numeric element by keyword, the first of several; None where it is absent, empty or no number."""
     try:
+        value: Any = dataset.get(name)
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            value = value[0]
         number = float(value)
-    except (TypeError, ValueError):
+    except Exception:
         return None
     return number if np.isfinite(number) else None
 
@@ -89,22 +93,31 @@ def flow_region(dataset: Dataset, region: Region) -> bool:
     return False
 
 
-def shows_flow(colours: NDArray[np.uint8]) -> bool:
-    """Whether patches of strong colour, of more than one hue or on grey, lie in a picture (H, W, 3).
+def shows_flow(colours: NDArray[np.uint8], *, declared: bool = False) -> bool:
+    """Whether patches of strong colour lie in a picture (H, W, 3), of which every COLOUR_STEP-th pixel was taken.
 
-    One hue over most of the picture is a tinted grey scale, and a very small coloured area a mark or a letter.
+    A tinted grey scale has one hue and hardly a grey pixel of middle brightness; coloured marks and letters are thin.
     """
-    sampled = colours[::COLOUR_STEP, ::COLOUR_STEP].astype(np.int16)
-    spread = sampled.max(axis=2) - sampled.min(axis=2)
+    brightest = colours.max(axis=2).astype(np.int16)
+    spread = brightest - colours.min(axis=2)
     strong = spread > SATURATED
-    share = float(strong.mean())
-    if share < LEAST_FLOW_SHARE:
+    if _solid(strong).mean() < (LEAST_DECLARED_SHARE if declared else LEAST_FLOW_SHARE):
         return False
-    if share > TINT_SHARE:
-        red, green, blue = (sampled[..., k][strong].astype(np.float64) for k in range(3))
-        hue = np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)
-        return bool(np.hypot(np.cos(hue).mean(), np.sin(hue).mean()) < TINT_HUE)
-    return True
+    middle = (brightest >= MIDDLE[0]) & (brightest <= MIDDLE[1])
+    neutral = middle & (spread < NEUTRAL * brightest)
+    if neutral.sum() > TINT_NEUTRAL_SHARE * middle.sum():
+        return True
+    red, green, blue = (colours[..., channel][strong].astype(np.float64) for channel in range(3))
+    hue = np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)
+    return bool(np.hypot(np.cos(hue).mean(), np.sin(hue).mean()) < TINT_HUE)
+
+
+def _solid(strong: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a pixel and its block of nine are coloured, SOLID of them at least."""
+    height, width = strong.shape
+    framed = np.pad(strong, 1).astype(np.uint8)
+    n_alike = sum(framed[top : top + height, left : left + width] for top in range(3) for left in range(3))
+    return strong & (n_alike >= SOLID)
 
 
 def spacing_without_region(dataset: Dataset) -> float | None:
