@@ -32,6 +32,12 @@ class Simulate:
     """The same seed gives the same bytes."""
     output: Literal["cohort", "dicom"] = "cohort"
     """A cohort folder, or a PACS export (DICOM with invented names, labels.csv) to ingest."""
+    mix: Literal["enriched", "natural"] = "enriched"
+    """Rare classes enriched, or as often as surgery meets them."""
+    overlay_shortcut: float = 0.0
+    """Chance that calipers follow malignancy, to prove that an audit catches it; 0 leaves them independent."""
+    workers: int | None = None
+    """Processes that render; the bytes do not depend on it."""
 
     def __call__(self) -> int:
         """Write the cohort folder or the export."""
@@ -43,6 +49,9 @@ class Simulate:
                 n_patients=self.patients,
                 n_sites=self.sites,
                 seed=self.seed,
+                mix=self.mix,
+                overlay_shortcut=self.overlay_shortcut,
+                workers=self.workers,
                 progress=bars.part("rendering images"),
             )
         return wrote("SIMULATED cohort" if self.output == "cohort" else "SIMULATED PACS export", self.out)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import gaussian_filter
+from PIL import Image
+from scipy.ndimage import gaussian_filter1d
 
 from csasn.cohort.phantom.acoustics import (
     SOUND_SPEED_MM_PER_US,
@@ -14,10 +14,16 @@ from csasn.cohort.phantom.acoustics import (
     loss_db,
     time_gain_db,
 )
-from csasn.cohort.phantom.anatomy import Grid, Tissue, View
+from csasn.cohort.phantom.anatomy import Tissue, View
+from csasn.cohort.phantom.geometry import Grid
+from csasn.cohort.phantom.overlays import Screen, draw_calipers, draw_ruler, draw_text
 
+DEPTH_PX = 512  # every scanner computes its echoes on a grid of this depth
+STORED_PX = (190, 330, 730)  # smallest, median and largest height in which scanners store that grid
+COLUMNS_A_LINE = 2  # of the grid; what lies between two scan lines is interpolated
 PULSE_WAVELENGTHS = 0.55  # SD of the pulse, in wavelengths
 BEAM_WAVELENGTHS = 1.25  # SD of the beam at its focus, in wavelengths
+NOISE_DB = -36.0  # of the electronics, against the gland
 _STREAM = 9_001  # keeps the scanners apart from the patients of the same seed
 
 
@@ -25,7 +31,8 @@ _STREAM = 9_001  # keeps the scanners apart from the patients of the same seed
 class Scanner:
     """A site's scanner: frequency, focus and depth, dynamic range, grey map, picture size and what is drawn on it.
 
-    `smoothing_px` is the SD of its speckle reduction, `fade_db` what its gain curve leaves uncompensated at full depth.
+    Echoes are computed on `grid` and stored `zoom` times as large, with margins in stored px. `smoothing_px` is the SD
+    of its speckle reduction, `fade_db` what its gain curve leaves uncompensated at full depth.
     """
 
     name: str
@@ -37,6 +44,7 @@ class Scanner:
     smoothing_px: float
     fade_db: float
     grid: Grid
+    zoom: float
     margin_left_px: int
     margin_right_px: int
     margin_top_px: int
@@ -44,6 +52,16 @@ class Scanner:
     ruler: bool
     text: bool
     caliper_share: float
+
+    @property
+    def stored_px(self) -> tuple[int, int]:
+        """Height and width of the insonified region as stored, without margins."""
+        return round(self.grid.height_px * self.zoom), round(self.grid.width_px * self.zoom)
+
+    @property
+    def pixel_spacing_mm(self) -> float:
+        """Millimetres a pixel of the stored picture."""
+        return self.grid.depth_mm / self.stored_px[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +78,9 @@ def draw_scanner(site_number: int, seed: int) -> Scanner:
     turn = (site_number * 0.618 + rng.uniform(0, 0.15)) % 1  # golden ratio steps spread the sites over the range
     frequency = round(7.5 + 6.5 * turn, 1)
     depth_mm = rng.uniform(38.0, 48.0)
-    height = int(rng.integers(270, 340))
-    left, right = int(rng.integers(0, 30)), int(rng.integers(0, 30))
+    spacing_mm = depth_mm / DEPTH_PX
+    smallest, median, largest = STORED_PX
+    stored = float(np.clip(median * np.exp(rng.normal(0, 0.35)), smallest, largest))
     return Scanner(
         name=f"phantom {chr(ord('A') + site_number % 26)}{site_number // 26 or ''} {frequency} MHz",
         frequency_mhz=frequency,
@@ -69,11 +88,12 @@ def draw_scanner(site_number: int, seed: int) -> Scanner:
         dynamic_range_db=rng.uniform(54.0, 76.0),
         gain_db=rng.uniform(-4.0, 4.0),
         gamma=rng.uniform(0.85, 1.2),
-        smoothing_px=rng.uniform(0.4, 1.0),
+        smoothing_px=rng.uniform(0.5, 1.2),
         fade_db=rng.uniform(2.0, 9.0),
-        grid=Grid(height_px=height, width_px=int(rng.integers(320, 400)) - left, spacing_mm=depth_mm / height),
-        margin_left_px=left,
-        margin_right_px=right,
+        grid=Grid(height_px=DEPTH_PX, width_px=round(rng.uniform(42.0, 54.0) / spacing_mm), spacing_mm=spacing_mm),
+        zoom=stored / DEPTH_PX,
+        margin_left_px=int(rng.integers(0, 30)),
+        margin_right_px=int(rng.integers(0, 30)),
         margin_top_px=int(rng.integers(0, 24)),
         margin_bottom_px=int(rng.integers(0, 16)),
         ruler=bool(rng.random() < 0.7),
@@ -82,71 +102,74 @@ def draw_scanner(site_number: int, seed: int) -> Scanner:
     )
 
 
-def take_picture(scanner: Scanner, tissue: Tissue, view: View, rng: np.random.Generator) -> Picture:
-    """The scanner's picture of some tissue; settings vary a little from picture to picture, overlays at random."""
-    pixels = _insonify(scanner, tissue, rng)
-    place = (
+def take_picture(
+    scanner: Scanner,
+    tissue: Tissue,
+    view: View,
+    rng: np.random.Generator,
+    *,
+    calipers: bool | None = None,
+    frame: int = 0,
+) -> Picture:
+    """The scanner's picture of some tissue; settings vary a little from picture to picture.
+
+    Calipers are drawn as told, or by chance where nothing is told. Frames of one loop, made from equal generators,
+    share their settings and differ in their speckle.
+    """
+    speckle = rng.spawn(frame + 1)[frame]
+    pressure, chance = rng.uniform(0.6, 1.3), rng.random()
+    gain_db, fade_db = rng.normal((scanner.gain_db, scanner.fade_db), 1.5)
+    pixels = _insonify(scanner, tissue, gain_db, fade_db, speckle)
+    if calipers is None:
+        calipers = bool(chance < scanner.caliper_share)
+    height, width = scanner.stored_px
+    around = (
         (scanner.margin_top_px, scanner.margin_bottom_px),
         (scanner.margin_left_px, scanner.margin_right_px),
     )
-    screen = Image.fromarray(np.pad(pixels, place))
-    mask = np.pad(tissue.mask, place)
-    draw = ImageDraw.Draw(screen)
+    mask = np.pad(_resized(tissue.mask.astype(np.uint8) * np.uint8(255), width, height) >= 128, around)
+    screen = Screen(
+        pixels=Image.fromarray(np.pad(_resized(pixels, width, height), around)),
+        left_px=scanner.margin_left_px,
+        top_px=scanner.margin_top_px,
+        width_px=width,
+        height_px=height,
+        spacing_mm=scanner.pixel_spacing_mm,
+    )
     if scanner.ruler:
-        _draw_ruler(draw, scanner)
+        draw_ruler(screen)
     if scanner.text:
-        _draw_text(draw, scanner, view, rng)
-    if rng.random() < scanner.caliper_share:
-        _draw_calipers(draw, mask)
-    return Picture(pixels=np.asarray(screen), mask=mask.astype(np.uint8) * np.uint8(255))
+        upper = f"{scanner.frequency_mhz}MHz {scanner.grid.depth_mm / 10:.1f}cm MI{pressure:.1f}"
+        draw_text(screen, upper, f"THYROID {'TRANS' if view == 'transverse' else 'LONG'}")
+    if calipers:
+        draw_calipers(screen, mask)
+    return Picture(pixels=np.asarray(screen.pixels), mask=mask.astype(np.uint8) * np.uint8(255))
 
 
-def _insonify(scanner: Scanner, tissue: Tissue, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Grey levels (H, W) of the insonified region."""
+def _insonify(
+    scanner: Scanner, tissue: Tissue, gain_db: float, fade_db: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Grey levels (H, W) on the scanner's grid."""
     spacing = scanner.grid.spacing_mm
     wavelength_px = SOUND_SPEED_MM_PER_US / scanner.frequency_mhz / spacing
     depth_mm = scanner.grid.axes()[0][:, 0].astype(np.float64)
     spread = np.sqrt(1 + ((depth_mm - scanner.focus_mm) / 14.0) ** 2)
-    beam = BEAM_WAVELENGTHS * wavelength_px * spread
-    loss = loss_db(tissue.attenuation, spacing, scanner.frequency_mhz, beam_px=float(beam.mean()))
-    evened = time_gain_db(loss) - loss
-    envelope = echo_envelope(tissue.echo_db + evened, PULSE_WAVELENGTHS * wavelength_px, beam, rng)
-    floor = np.hypot(envelope, np.float32(10 ** (-36 / 20)))
+    beam = BEAM_WAVELENGTHS * wavelength_px * spread / COLUMNS_A_LINE
+    lines = slice(None), slice(None, None, COLUMNS_A_LINE)
+    echo_db, attenuation = tissue.echo_db[lines], tissue.attenuation[lines]
+    loss = loss_db(attenuation, spacing, scanner.frequency_mhz, beam_px=float(beam.mean()))
+    evened = time_gain_db(attenuation, spacing, scanner.frequency_mhz) - loss
+    pulse = PULSE_WAVELENGTHS * wavelength_px
+    envelope = echo_envelope(echo_db + evened, pulse, beam, rng, columns_a_line=COLUMNS_A_LINE)
+    envelope = envelope[:, : scanner.grid.width_px]
+    floor = np.sqrt(envelope * envelope + np.float32(10 ** (NOISE_DB / 10)))
     share = depth_mm[:, None] / depth_mm[-1]
-    operator = rng.normal(scanner.gain_db, 1.5) - rng.normal(scanner.fade_db, 1.5) * (share - 0.3)
+    operator = gain_db - fade_db * (share - 0.3)
     grey = compress(floor, operator.astype(np.float32), scanner.dynamic_range_db, scanner.gamma)
-    return np.asarray(gaussian_filter(grey, scanner.smoothing_px, truncate=2.0), dtype=np.uint8)
+    for axis in (0, 1):
+        grey = gaussian_filter1d(grey, scanner.smoothing_px, axis=axis, truncate=2.0)
+    return np.asarray(grey, dtype=np.uint8)
 
 
-def _draw_ruler(draw: ImageDraw.ImageDraw, scanner: Scanner) -> None:
-    """Ticks every 5 mm of depth along the right side, longer ones every 10 mm."""
-    edge = scanner.margin_left_px + scanner.grid.width_px + scanner.margin_right_px - 1
-    n_ticks = int(scanner.grid.height_px * scanner.grid.spacing_mm / 5)
-    for tick in range(n_ticks + 1):
-        row = scanner.margin_top_px + round(tick * 5 / scanner.grid.spacing_mm)
-        draw.line([(edge - (7 if tick % 2 == 0 else 3), row), (edge, row)], fill=190)
-
-
-def _draw_text(draw: ImageDraw.ImageDraw, scanner: Scanner, view: View, rng: np.random.Generator) -> None:
-    """Frequency, depth and view, as scanners print them; no word of the patient or the nodule."""
-    font = ImageFont.load_default_imagefont()
-    depth_cm = scanner.grid.height_px * scanner.grid.spacing_mm / 10
-    draw.text((3, 2), f"{scanner.frequency_mhz}MHz {depth_cm:.1f}cm MI{rng.uniform(0.6, 1.3):.1f}", fill=200, font=font)
-    word = "TRANS" if view == "transverse" else "LONG"
-    corner = scanner.margin_top_px + scanner.grid.height_px + scanner.margin_bottom_px - 13
-    draw.text((3, corner), f"THYROID {word}", fill=200, font=font)
-
-
-def _draw_calipers(draw: ImageDraw.ImageDraw, mask: NDArray[np.bool_]) -> None:
-    """Crosses at the ends of the nodule's height and width."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    middle_row, middle_column = int(rows.mean()), int(columns.mean())
-    ends = [
-        (columns[0], middle_row),
-        (columns[-1], middle_row),
-        (middle_column, rows[0]),
-        (middle_column, rows[-1]),
-    ]
-    for x, y in ends:
-        draw.line([(int(x) - 3, int(y)), (int(x) + 3, int(y))], fill=235)
-        draw.line([(int(x), int(y) - 3), (int(x), int(y) + 3)], fill=235)
+def _resized(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
