@@ -19,8 +19,9 @@ from lightning_fabric import Fabric
 from csasn.config import Configuration, read_configuration
 from csasn.imaging.store import PixelStore
 from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.optimisation import Stage, parameter_groups
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee
-from csasn.learning.training import Stage, epoch_batches, parameter_groups
+from csasn.learning.training import epoch_batches
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 

@@ -1,85 +1,26 @@
-"""Training: the schedule, the groups, the tuning loss by hand, and small real runs from features and from pixels."""
+"""Training: the tuning loss by hand, and small real runs from features and from pixels."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel
 
-from csasn.config import AugmentationSettings, Configuration, FitSettings, NetworkSettings, PredictSettings
+from csasn.config import Configuration
 from csasn.errors import DivergedError
-from csasn.imaging.store import PixelStore
-from csasn.learning.features import ViewSource
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, Mix, Trainee, build_trainee, tuning_auroc, tuning_loss
-from csasn.learning.training import Course, Stage, draw_mix, epoch_batches, parameter_groups, rate_factor, train_stage
-from csasn.network.backbones import Branch, Features, build_cnn, build_vit
-from csasn.schema import ClassList
-
-CLASSES = ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
-N, SIZE_PX = 48, 64
-WIDTHS = {"cnn": 256, "vit": 64}
-CONFIGURATION = Configuration(
-    network=NetworkSettings(
-        cnn="test_efficientnet", cnn_channels=256, vit="test_vit", vit_channels=64, classifier_channels=16
-    ),
-    fit=FitSettings(batch_size=8, cached_views=2, ema_decay=0.5),
-    predict=PredictSettings(n_views=2),
-)
-FROZEN = Stage(name="frozen", n_epochs=6, learning_rate=3e-3)
-ROWS = FoldRows(fold=3, train=np.arange(0, 36), tuning=np.arange(36, N))
+from csasn.learning.optimisation import Stage
+from csasn.learning.trainee import Cohort, Eyes, FoldRows, Mix, Trainee, tuning_auroc, tuning_loss
+from csasn.learning.training import Course, draw_mix, epoch_batches, train_stage
+from csasn.network.backbones import Features
+from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, cohort, eyes, trainee
 
 
 def course(
     fabric: Fabric, trainee: Trainee, eyes: Eyes, rows: FoldRows, stage: Stage, configuration: Configuration
 ) -> Course:
     return Course(fabric=fabric, trainee=trainee, eyes=eyes, rows=rows, stage=stage, configuration=configuration)
-
-
-def cohort() -> Cohort:
-    index = np.arange(N) % 3
-    return Cohort(classes=CLASSES, store_rows=np.arange(N), class_index=index, malignant=index > 0)
-
-
-def branches() -> dict[str, Branch]:
-    return {
-        "cnn": build_cnn("test_efficientnet", channels=256, overlay=None),
-        "vit": build_vit("test_vit", channels=64, size_px=SIZE_PX, overlay=None),
-    }
-
-
-@dataclass
-class Separable:
-    """Cached features in which each class has its own direction, beside unit noise."""
-
-    channels: int
-    spoiled: bool = False
-
-    def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Features:
-        rng = np.random.default_rng(self.channels)
-        directions = rng.normal(size=(3, self.channels))
-        noise = rng.normal(size=(N, 2, self.channels, 2, 2))
-        values = directions[rows % 3][:, :, None, None] + noise[rows, views]
-        if self.spoiled:
-            values[0] = math.nan
-        maps = torch.from_numpy(values).float()
-        return Features(map=maps, token=maps.mean(dim=(2, 3)) if self.channels == WIDTHS["vit"] else None)
-
-
-def eyes(*, frozen: bool = True, spoiled: bool = False) -> Eyes:
-    pixels = np.random.default_rng(0).integers(1, 255, (N, SIZE_PX, SIZE_PX), dtype=np.uint8)
-    store = PixelStore(pixels=pixels, row_of={}, key="k")
-    source = ViewSource(store=store, n_views=2, augmentation=AugmentationSettings(), seed=0)
-    caches = {name: Separable(width, spoiled) for name, width in WIDTHS.items()} if frozen else None
-    return Eyes(cohort=cohort(), source=source, caches=caches, device=torch.device("cpu"))
-
-
-def trainee() -> Trainee:
-    torch.manual_seed(0)
-    return build_trainee("csasn", branches(), cohort(), ROWS.train, CONFIGURATION)
 
 
 @pytest.fixture(scope="module")
@@ -91,41 +32,6 @@ def fabric() -> Fabric:
 
 def state_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: each.clone() for name, each in module.state_dict().items()}
-
-
-def test_the_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
-    found = [rate_factor(step, 10, 0.2) for step in range(11)]
-    assert found[:3] == [0.5, 1.0, 1.0]
-    assert found[6] == pytest.approx(0.5)
-    assert found[4] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
-    assert found[10] == pytest.approx(0)
-    assert sorted(found[2:], reverse=True) == found[2:]
-    assert rate_factor(0, 10, 0.0) == 1
-    assert [rate_factor(step, 4, 1.0) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-
-
-def test_frozen_groups_leave_the_branches_out() -> None:
-    module = trainee()
-    groups = parameter_groups(module, FROZEN, 0.05)
-    grouped = {id(parameter) for group in groups for parameter in group["params"]}
-    for name, parameter in module.named_parameters():
-        in_branch = name.startswith("network.branches.")
-        assert (id(parameter) in grouped) == parameter.requires_grad == (not in_branch), name
-    assert {group["lr"] for group in groups} == {FROZEN.learning_rate}
-
-
-def test_finetuning_groups_give_the_neck_ten_times_the_rate_and_spare_vectors() -> None:
-    module = trainee()
-    parameter_groups(module, FROZEN, 0.05)
-    groups = parameter_groups(module, Stage(name="finetune", n_epochs=1, learning_rate=1e-5), 0.05)
-    of = {id(parameter): group for group in groups for parameter in group["params"]}
-    assert len(of) == sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
-    for name, parameter in module.named_parameters():
-        group = of[id(parameter)]
-        rate = 1e-5 if name.startswith("network.branches.") else 1e-4
-        assert group["lr"] == pytest.approx(rate), name
-        assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0), name
-    assert of[id(module.loss.task_weights.log_variance)]["weight_decay"] == 0
 
 
 def test_tuning_loss_by_hand() -> None:

@@ -16,6 +16,7 @@ from csasn.files import read_json, write_bytes, write_json
 from csasn.imaging.store import open_store
 from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, write_checkpoint
 from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.optimisation import Stage
 from csasn.learning.rivals import fit_logistic_regression
 from csasn.learning.trainee import (
     BRANCHES,
@@ -28,7 +29,7 @@ from csasn.learning.trainee import (
     cohort_of,
     folds_of,
 )
-from csasn.learning.training import Course, Stage, train_stage
+from csasn.learning.training import Course, train_stage
 from csasn.network.backbones import Branch
 from csasn.network.csasn import count_parameters
 from csasn.network.weights import Provenance, build_branches

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ from csasn.errors import DivergedError
 from csasn.imaging.dataset import as_images, batches, epoch_order
 from csasn.imaging.transforms import apply, draw
 from csasn.learning.features import Progress
+from csasn.learning.optimisation import Stage, moving_average, parameter_groups, rate_factor, training_mode
 from csasn.learning.trainee import (
-    BRANCHES,
     Eyes,
     FoldRows,
     Mix,
@@ -31,17 +31,7 @@ from csasn.learning.trainee import (
 )
 from csasn.network.backbones import Features
 
-NECK_RATE_FACTOR = 10  # everything above the branches learns this much faster than they do in fine-tuning
 VIEW_STREAM, MIX_STREAM = 2, 3  # keep these draws apart from others of the same seed and epoch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
-    """One stage's name ("frozen" or "finetune"), length in epochs and peak rate."""
-
-    name: str
-    n_epochs: int
-    learning_rate: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,25 +111,6 @@ def train_stage(course: Course, *, progress: Progress | None = None) -> list[dic
     return history
 
 
-def moving_average(decay: float) -> Callable[..., None]:
-    """Average <- d average + (1 - d) current after step t, with d = min(decay, (1 + t) / (10 + t)).
-
-    The rising memory (as in TensorFlow's ExponentialMovingAverage) keeps a short training from being averaged with
-    the untrained weights that it began with.
-    """
-
-    @torch.no_grad()
-    def blend(averaged: list[Tensor], current: list[Tensor], n_steps: Tensor | int) -> None:
-        d = min(decay, (1 + int(n_steps)) / (10 + int(n_steps)))
-        for kept, new in zip(averaged, current, strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new.to(kept), 1 - d)
-            else:
-                kept.copy_(new)  # BatchNorm's counter of batches
-
-    return blend
-
-
 def _train_epoch(
     course: Course,
     module: nn.Module,
@@ -151,7 +122,7 @@ def _train_epoch(
     """One pass over the training rows; the mean loss an image."""
     settings, total = course.configuration.fit, 0.0
     device = course.fabric.device
-    _training_mode(course.trainee, course.stage)
+    training_mode(course.trainee, course.stage)
     stream = np.random.default_rng(np.random.SeedSequence([settings.seed, epoch, MIX_STREAM]))
     seen = epoch_batches(course.trainee, course.eyes, course.rows, epoch, course.configuration)
     for number, (given, index, malignant) in enumerate(seen):
@@ -208,41 +179,3 @@ def _augmented(eyes: Eyes, store_rows: NDArray[np.int64], epoch: int, configurat
     # Epochs beyond the cached views, so that fine-tuning shows changes that the frozen stage has not seen.
     draws = draw(configuration.augmentation, store_rows, seed=configuration.fit.seed, epoch=eyes.source.n_views + epoch)
     return apply(as_images(eyes.source.store.pixels[store_rows]), draws).to(eyes.device)
-
-
-def rate_factor(step: int, n_steps: int, warmup_fraction: float) -> float:
-    """Share of the peak rate: linear from 0 over the warm-up, then half a cosine down to 0."""
-    n_warmup = max(1, round(n_steps * warmup_fraction))
-    if step < n_warmup:
-        return (step + 1) / n_warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - n_warmup) / max(1, n_steps - n_warmup))))
-
-
-def parameter_groups(trainee: Trainee, stage: Stage, weight_decay: float) -> list[dict[str, object]]:
-    """AdamW groups: matrices decay, vectors (biases, norms, task weights) do not; branches only in fine-tuning."""
-    finetune = stage.name == "finetune"
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in trainee.named_parameters():
-        in_branch = name.startswith(BRANCHES)
-        parameter.requires_grad_(finetune or not in_branch)
-        if parameter.requires_grad:
-            groups.setdefault((in_branch, parameter.ndim > 1), []).append(parameter)
-    factor = NECK_RATE_FACTOR if finetune else 1
-    return [
-        {
-            "params": parameters,
-            "lr": stage.learning_rate * (1 if in_branch else factor),
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (in_branch, decays), parameters in sorted(groups.items())
-    ]
-
-
-def _training_mode(trainee: Trainee, stage: Stage) -> None:
-    """Training mode, but the branches keep their BatchNorm statistics: few patients would spoil them."""
-    trainee.train()
-    for branch in trainee.network.branches.values():
-        branch.train(stage.name == "finetune")
-        for module in branch.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
