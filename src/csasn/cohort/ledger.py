@@ -1,12 +1,10 @@
 """The ledger: every item that was refused or fixed, with a stable code and a reason for people."""
 
-import csv
-import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from csasn.cells import csv_bytes
 from csasn.schema import LEDGER_COLUMNS
 
 Outcome = Literal["refused", "fixed"]
@@ -32,7 +30,6 @@ FIXES = {
     "private-tags-dropped": "private tags were left out",
     "charset-unknown": "its character set is not known; its words were read byte by byte",
 }
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class RefusedPicture(Exception):  # noqa: N818 - a refusal is an entry of the ledger, not an error of the program
@@ -59,11 +56,5 @@ class LedgerRow:
 
 
 def ledger_csv(rows: Iterable[LedgerRow]) -> bytes:
-    """The content of ledger.csv; a cell that a spreadsheet would run as a formula begins with an apostrophe."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator=os.linesep)
-    writer.writerow(LEDGER_COLUMNS)
-    for row in rows:
-        cells = (row.item, row.outcome, row.code, row.reason)
-        writer.writerow(f"'{cell}" if cell.startswith(FORMULA_SIGNS) else cell for cell in cells)
-    return stream.getvalue().encode()
+    """The content of ledger.csv."""
+    return csv_bytes(list(LEDGER_COLUMNS), ((row.item, row.outcome, row.code, row.reason) for row in rows))

@@ -1,15 +1,13 @@
 """Keyed hashes stand in for a site's identifiers; the key and the way back stay in a private folder of the site."""
 
-import csv
 import hmac
-import io
 import os
 import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from csasn.cohort.ledger import FORMULA_SIGNS
+from csasn.cells import csv_bytes
 from csasn.errors import BadInputError
 from csasn.files import storage_errors
 
@@ -90,13 +88,9 @@ def open_pseudonyms(private: Path | None, out: Path) -> Pseudonyms:
 
 def write_crosswalk(pseudonyms: Pseudonyms, private: Path, out: Path) -> Path:
     """`private/crosswalk-<cohort>.csv`: every pseudonym, its kind and the original; readable by its owner alone."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator=os.linesep)
-    writer.writerow(("pseudonym", "kind", "original"))
-    for name, (kind, original) in sorted(pseudonyms.asked.items()):
-        writer.writerow((name, kind, f"'{original}" if original.startswith(FORMULA_SIGNS) else original))
+    rows = ((name, kind, original) for name, (kind, original) in sorted(pseudonyms.asked.items()))
     path = private / f"crosswalk-{out.name}.csv"
-    write_privately(path, stream.getvalue().encode("utf-8", "backslashreplace"))
+    write_privately(path, csv_bytes(("pseudonym", "kind", "original"), rows))
     return path
 
 
