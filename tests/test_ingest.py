@@ -121,6 +121,36 @@ def test_columns_are_mapped_and_labels_found_whatever_their_case_and_space(sourc
     )
 
 
+DESCRIBED = "image_path,patient_id,label,age_years,sex,nodule_size_mm,tirads_level"
+
+
+def test_what_describes_the_patient_and_the_nodule_enters_the_manifest(source, tmp_path):
+    path = table(
+        source, "images/0.png,a,benign,0,Female,12.5,3", "images/1.png,b,PTC,,,,", header=DESCRIBED, name="t.csv"
+    )
+    ingest(path, tmp_path / "c")
+    rows = read_manifest(tmp_path / "c").select(DESCRIBED.split(",")[3:]).rows()
+    assert rows == [(0.0, "female", 12.5, 3), (None, None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ("-1,,,", "age_years is a number of years from 0 to 120"),
+        ("121,,,", "age_years is a number of years from 0 to 120"),
+        (",f,,", "sex is female, male or empty"),
+        (",,0,", "nodule_size_mm is a positive number"),
+        (",,,0", "tirads_level is a whole number from 1 to 5"),
+        (",,,4.5", "tirads_level is a whole number from 1 to 5"),
+        (",,,6", "tirads_level is a whole number from 1 to 5"),
+        (",,,TR4", "tirads_level is a whole number from 1 to 5"),
+    ],
+)
+def test_descriptions_out_of_their_range_are_refused(source, tmp_path, cells, says):
+    path = table(source, f"images/0.png,a,benign,{cells}", "images/1.png,b,PTC,,,,", header=DESCRIBED, name="t.csv")
+    assert says in refused(path, tmp_path / "c")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_byte_order_marks_and_quoted_line_breaks_are_understood(tmp_path, encoding):
     path = tmp_path / "t.csv"

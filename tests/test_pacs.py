@@ -126,12 +126,23 @@ def test_errors_of_the_label_table_name_lines_and_no_key(pacs, tmp_path):
 
 def test_the_most_specific_key_wins(pacs, tmp_path):
     path = min((pacs / "export").rglob("*.dcm"))
-    rows = pl.read_csv(pacs / "labels.csv").with_columns(sop_instance_uid=pl.lit(None, dtype=pl.String))
-    other = {"patient_id": None, "site": "elsewhere", "label": "ATC", "sop_instance_uid": dcmread(path).SOPInstanceUID}
+    rows = pl.read_csv(pacs / "labels.csv").with_columns(
+        sop_instance_uid=pl.lit(None, dtype=pl.String), age_years=pl.lit(61.5), sex=pl.lit("male")
+    )
+    other = {
+        "age_years": 40.0,
+        "sex": "female",
+        "patient_id": None,
+        "site": "elsewhere",
+        "label": "ATC",
+        "sop_instance_uid": dcmread(path).SOPInstanceUID,
+    }
     table = tmp_path / "labels.xlsx"
     pl.concat([rows, pl.DataFrame([other], schema=rows.schema)]).write_excel(table)
     result = taken_in(pacs, tmp_path, labels=table)
-    assert read_manifest(result.folder).filter(site="elsewhere")["subtype"].to_list() == ["ATC"]
+    manifest = read_manifest(result.folder)
+    assert manifest.filter(site="elsewhere").select("subtype", "age_years", "sex").rows() == [("ATC", 40.0, "female")]
+    assert set(manifest.filter(pl.col("site") != "elsewhere")["age_years"]) == {61.5}
     assert any("several sites" in note for note in read_json(result.folder / "certificate.json")["notes"])
 
 

@@ -3,6 +3,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,7 @@ from csasn.cohort.phantom.nodule import Diameters, draw_diameters
 from csasn.cohort.phantom.patients import Patient, deal_classes
 from csasn.cohort.phantom.rendering import acquisitions
 from csasn.cohort.phantom.scanner import DEPTH_PX, Scanner, draw_scanner, take_picture
+from csasn.cohort.phantom.tirads import tirads_level
 from csasn.errors import BadInputError
 from csasn.files import file_sha256, read_json
 from csasn.schema import LEDGER_COLUMNS, MANIFEST_COLUMNS, classes_of, manifest_sha256, read_manifest
@@ -104,6 +106,55 @@ def test_the_folder_is_a_cohort(cohort: Path) -> None:
     assert pl.read_csv(cohort / "ledger.csv").columns == list(LEDGER_COLUMNS)
     with Image.open(cohort / "contact_sheet.png") as sheet:
         assert sheet.size == contact_sheet(cohort, manifest).size
+
+
+def test_the_manifest_describes_patient_and_nodule_as_they_were_drawn(cohort: Path) -> None:
+    manifest, drawn = read_manifest(cohort), pl.read_csv(cohort / "attributes.csv")
+    both = manifest.join(drawn, on="nodule_id", validate="m:1")
+    assert both.height == manifest.height
+    assert (both["age_years"] == both["age"]).all()
+    assert (both["nodule_size_mm"] == both["size_mm"]).all()
+    assert ((both["sex"] == "female") == both["female"]).all()
+    assert set(both["tirads_level"]) <= {1, 2, 3, 4, 5}
+    # hypo (2), solid (2): level 4 at least; never below what the composition alone decides
+    assert (
+        both.filter(pl.col("echogenicity") != "iso-or-hyper", pl.col("composition") == "solid")["tirads_level"].min()
+        >= 4
+    )
+    assert set(both.filter(pl.col("composition") == "spongiform-or-cystic")["tirads_level"]) <= {1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "level"),
+    [
+        ({}, 3),  # solid 2, isoechoic 1
+        ({"composition": "spongiform-or-cystic", "foci": "punctate"}, 1),
+        ({"composition": "mixed"}, 2),
+        ({"echogenicity": "hypo"}, 4),
+        ({"margin": "ill-defined"}, 3),
+        ({"margin": "irregular"}, 4),
+        ({"foci": "punctate"}, 4),
+        ({"taller_than_wide": True}, 4),
+        ({"echogenicity": "hypo", "taller_than_wide": True}, 5),
+        ({"capsule": "extension", "foci": "macro"}, 5),
+    ],
+)
+def test_tirads_levels_follow_the_lexicon(changed: dict[str, Any], level: int) -> None:
+    plain = Attributes(
+        subtype="benign",
+        composition="solid",
+        echogenicity="iso-or-hyper",
+        taller_than_wide=False,
+        margin="smooth",
+        foci="none",
+        halo="thin",
+        capsule="away",
+        posterior=False,
+        size_mm=12.0,
+        age=50,
+        female=True,
+    )
+    assert tirads_level(replace(plain, **changed)) == level
 
 
 def test_names_tell_nothing_of_the_class(cohort: Path) -> None:

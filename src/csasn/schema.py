@@ -26,6 +26,10 @@ MANIFEST_COLUMNS: dict[str, type[pl.DataType]] = {
     "frame": pl.Int32,  # frame number within a cine loop, 0 for a still
     "device": pl.String,
     "split_hint": pl.String,  # a partition declared by the source ("train", "tuning", "test") or null
+    "age_years": pl.Float64,  # the patient's at the examination; null where unknown, like the three below
+    "sex": pl.String,  # "female", "male" or null
+    "nodule_size_mm": pl.Float64,  # largest diameter
+    "tirads_level": pl.Int32,  # ACR TI-RADS 1 to 5, as the radiologist's report has it
 }
 REQUIRED_COLUMNS = ("image_path", "sha256", "site", "patient_id", "nodule_id", "malignant")
 # ledger.csv: what was refused, and what was used after a deterministic fix ("fixed"; several rows an item at times).

@@ -10,7 +10,7 @@ import polars as pl
 from csasn.cohort.dicom.identity import Identity
 from csasn.cohort.labels import Vocabulary, did_you_mean
 from csasn.cohort.rows import LINE, NOTHING_WRITTEN, place, with_labels
-from csasn.cohort.tables import LABELS, read_table, typed_columns
+from csasn.cohort.tables import DESCRIPTIONS, LABELS, read_table, typed_columns
 from csasn.errors import BadInputError, listing
 
 # From the most specific to the least; a row counts by the first of them that it fills.
@@ -22,7 +22,7 @@ KEYS = (
     "study_instance_uid",
     "patient_id",
 )
-DETAILS = ("nodule_id", "site", "view", "laterality", "issuer")
+DETAILS = ("nodule_id", "site", "view", "laterality", "issuer", *DESCRIPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +36,7 @@ class Label:
     site: str | None
     view: str | None
     laterality: str | None
+    descriptions: Mapping[str, object]  # age, sex, nodule size and TI-RADS level, where the table has them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +96,10 @@ def _by_key(rows: pl.DataFrame, keys: list[str], path: Path) -> dict[tuple[str, 
             keyless.append(place(path, row[LINE]))
             continue
         details = {name: row.get(name) for name in ("nodule_id", "site", "view", "laterality")}
-        label = Label(line=row[LINE], malignant=row["malignant"], subtype=row["subtype"], **details)
+        described = {name: row.get(name) for name in DESCRIPTIONS}
+        label = Label(
+            line=row[LINE], malignant=row["malignant"], subtype=row["subtype"], descriptions=described, **details
+        )
         earlier = labels.setdefault((key, str(row[key])), label)
         if (earlier.subtype, earlier.nodule_id, earlier.site) != (label.subtype, label.nodule_id, label.site):
             conflicts.append(f"{place(path, earlier.line)} and {place(path, label.line)} have the same {key}")

@@ -51,6 +51,7 @@ class Door:
             "view": label.view or reading.view,
             "laterality": label.laterality or reading.laterality,
             "device": self.pseudonyms.device(reading.device) if reading.device else None,
+            **label.descriptions,
         }
 
     def notes(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from csasn.errors import BadInputError, listing
 
 REQUIRED = ("image_path", "patient_id")
 LABELS = ("subtype", "label", "malignant")
+DESCRIPTIONS = ("age_years", "sex", "nodule_size_mm", "tirads_level")
 OPTIONAL = (
     "site",
     "nodule_id",
@@ -26,8 +27,16 @@ OPTIONAL = (
     "frame",
     "device",
     "split_hint",
+    *DESCRIPTIONS,
 )
 COLUMNS = (*REQUIRED, *LABELS, *OPTIONAL)
+# Numbers above the first and up to the second, and the words for them.
+NUMBERS = {
+    "pixel_spacing_mm": (0.0, float("inf"), "a positive number of millimetres"),
+    "nodule_size_mm": (0.0, 300.0, "a positive number of millimetres up to 300"),
+    "age_years": (-1e-9, 120.0, "a number of years from 0 to 120"),
+    "tirads_level": (0.0, 5.0, "a whole number from 1 to 5"),
+}
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".parquet": None}
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
@@ -102,6 +111,7 @@ def rename_columns(frame: pl.DataFrame, columns: Mapping[str, str], *, source: P
 def typed_columns(rows: pl.DataFrame, *, source: Path) -> pl.DataFrame:
     """Numbers and declared words of the optional columns in their types; BadInputError lists each cell that fails."""
     words = {
+        "sex": ("female", "male"),
         "view": ("transverse", "longitudinal"),
         "laterality": ("left", "right", "isthmus"),
         "split_hint": ("train", "tuning", "test"),
@@ -120,12 +130,15 @@ def typed_columns(rows: pl.DataFrame, *, source: Path) -> pl.DataFrame:
         wrong = rows.filter(pl.col("frame").is_not_null() & (frame.is_null() | (frame < 0)))
         offending(wrong, "frame", "frame is a whole number from 0, or empty", source)
         rows = rows.with_columns(frame)
-    if "pixel_spacing_mm" in rows.columns:
-        spacing = pl.col("pixel_spacing_mm").cast(pl.Float64, strict=False)
-        good = spacing.is_finite() & (spacing > 0)
-        wrong = rows.filter(pl.col("pixel_spacing_mm").is_not_null() & ~good.fill_null(value=False))
-        offending(wrong, "pixel_spacing_mm", "pixel_spacing_mm is a positive number of millimetres, or empty", source)
-        rows = rows.with_columns(spacing)
+    for name, (least, most, invariant) in NUMBERS.items():
+        if name in rows.columns:
+            number = pl.col(name).cast(pl.Float64, strict=False)
+            good = number.is_finite() & (number > least) & (number <= most)
+            if name == "tirads_level":
+                good &= number == number.round()
+            wrong = rows.filter(pl.col(name).is_not_null() & ~good.fill_null(value=False))
+            offending(wrong, name, f"{name} is {invariant}, or empty", source)
+            rows = rows.with_columns(number)
     return rows
 
 

@@ -14,6 +14,7 @@ from csasn.cohort.fingerprints import perceptual_hash
 from csasn.cohort.phantom.anatomy import VIEWS, View, draw_tissue
 from csasn.cohort.phantom.patients import Patient, stream
 from csasn.cohort.phantom.scanner import Picture, Scanner, take_picture
+from csasn.cohort.phantom.tirads import tirads_level
 from csasn.cohort.pictures import pixel_sha256
 
 PNG_COMPRESSION = 1
@@ -93,6 +94,10 @@ def write_picture(job: tuple[Path, Acquisition]) -> dict[str, object]:
         "height_px": picture.pixels.shape[0],
         "frame": 0,
         "device": acquisition.scanner.name,
+        "age_years": float(patient.attributes.age),
+        "sex": "female" if patient.attributes.female else "male",
+        "nodule_size_mm": patient.attributes.size_mm,
+        "tirads_level": tirads_level(patient.attributes),
         "pixel_sha256": pixel_sha256(picture.pixels),
         "perceptual_hash": perceptual_hash(picture.pixels),
         "mask_sha256": hashlib.sha256(mask).hexdigest(),
