@@ -18,10 +18,10 @@ from lightning_fabric import Fabric
 
 from csasn.config import Configuration, read_configuration
 from csasn.imaging.store import PixelStore
+from csasn.learning.epochs import look_at, plan_epoch
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.optimisation import Stage, parameter_groups
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee
-from csasn.learning.training import epoch_batches
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 
@@ -37,7 +37,10 @@ def one_epoch(trainee: Trainee, eyes: Eyes, rows: FoldRows, configuration: Confi
     trainee.train()
     trainee.network.branches.eval()
     started = time.perf_counter()
-    for given, index, malignant in epoch_batches(trainee, eyes, rows, 0, configuration):
+    for batch in plan_epoch(rows, 0, configuration, n_views=eyes.source.n_views):
+        given = look_at(batch, eyes, 0, configuration, used=trainee.network.neck.used)
+        index = torch.from_numpy(eyes.cohort.class_index[batch.rows])
+        malignant = torch.from_numpy(eyes.cohort.malignant[batch.rows])
         if isinstance(given, torch.Tensor):
             with torch.no_grad():
                 given = {name: branch(given) for name, branch in trainee.network.branches.items()}

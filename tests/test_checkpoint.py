@@ -39,20 +39,28 @@ def test_a_changed_file_is_refused_with_both_hashes(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert not has_checkpoint(path)
     with pytest.raises(MismatchError) as caught:
         read_checkpoint(path)
     assert expected in str(caught.value)
     assert file_sha256(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-def test_half_a_checkpoint_is_none(path: Path, suffix: str) -> None:
-    path.with_suffix(suffix).unlink()
-    assert not has_checkpoint(path)
+def test_changed_notes_are_refused(path: Path) -> None:
+    notes = path.with_suffix(".json")
+    notes.write_text(notes.read_text().replace("false", "true"))
+    with pytest.raises(MismatchError, match="notes of the checkpoint"):
+        read_checkpoint(path)
 
 
-def test_without_notes_nothing_is_read(path: Path) -> None:
+def test_without_notes_there_is_no_checkpoint(path: Path) -> None:
     path.with_suffix(".json").unlink()
+    assert not has_checkpoint(path)
     with pytest.raises(BadInputError, match=r"fold0\.json is missing"):
+        read_checkpoint(path)
+
+
+def test_notes_without_tensors_are_refused(path: Path) -> None:
+    path.unlink()
+    assert has_checkpoint(path)
+    with pytest.raises(BadInputError, match=r"fold0\.safetensors is missing"):
         read_checkpoint(path)

@@ -10,9 +10,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from csasn.config import Configuration
 from csasn.errors import DivergedError
+from csasn.learning.epochs import draw_mix, plan_epoch
 from csasn.learning.optimisation import Stage
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, Mix, Trainee, tuning_auroc, tuning_loss
-from csasn.learning.training import Course, draw_mix, epoch_batches, train_stage
+from csasn.learning.training import Course, train_stage
 from csasn.network.backbones import Features
 from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, cohort, eyes, trainee
 
@@ -55,29 +56,30 @@ def test_tuning_auroc_by_hand() -> None:
 
 
 def test_an_epoch_shows_every_row_once_in_a_seeded_order() -> None:
-    module, shown = trainee(), []
+    shown = []
     for epoch in (0, 0, 1):
-        seen = list(epoch_batches(module, eyes(), ROWS, epoch, CONFIGURATION))
-        shown.append(torch.cat([index for _, index, _ in seen]).tolist())
-        assert sum(len(given["cnn"].map) for given, _, _ in seen) == len(ROWS.train)
-        for _, index, malignant in seen:
-            assert torch.equal(malignant, index > 0)
+        plan = plan_epoch(ROWS, epoch, CONFIGURATION, n_views=2)
+        shown.append(np.concatenate([batch.rows for batch in plan]).tolist())
+        assert {view for batch in plan for view in batch.views} == {0, 1}
+        for batch in plan:
+            assert len(batch.views) == len(batch.mix.other) == len(batch.rows)
     assert shown[0] == shown[1] != shown[2]
-    assert sorted(shown[0]) == sorted(shown[2]) == sorted((ROWS.train % 3).tolist())
+    assert sorted(shown[0]) == sorted(shown[2]) == ROWS.train.tolist()
 
 
 def test_frozen_training_learns_what_can_be_separated(fabric: Fabric) -> None:
     module, told = trainee(), []
     before = state_of(module.network.branches)
     history = train_stage(
-        course(fabric, module, eyes(), ROWS, FROZEN, CONFIGURATION), progress=lambda *at: told.append(at)
+        course(fabric, module, eyes(), ROWS, FROZEN, CONFIGURATION),
+        follow=lambda at, n_steps, _: told.append((at.step, n_steps)),
     )
     assert [row["epoch"] for row in history] == list(range(6))
     assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
     assert history[-1]["tuning_loss"] < history[0]["tuning_loss"]
     assert history[-1]["tuning_auroc"] > 0.95
     assert {(row["fold"], row["stage"]) for row in history} == {(3, "frozen")}
-    assert told[-1] == (6, 6)
+    assert told == [(step, 30) for step in range(1, 31)]
     after = module.network.branches.state_dict()
     assert all(torch.equal(after[name], each) for name, each in before.items())
 

@@ -11,11 +11,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union
 import tyro
 
 from csasn import __version__
-from csasn.errors import CsasnError
+from csasn.errors import CsasnError, StoppedError
 
 EXIT_REFUSED = 1
 EXIT_ITEMS_SET_ASIDE = 3
 EXIT_INTERRUPTED = 130
+EXIT_STOPPED = 143  # 128 + SIGTERM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +181,7 @@ class OfRun:
 
 
 class Fit(OfRun):
-    """Train CSASN and its rivals on every fold; goes on after the last finished fold."""
+    """Train CSASN and its rivals on every fold; goes on from the last saved step."""
 
 
 class Predict(OfRun):
@@ -233,7 +234,7 @@ def stage(name: str) -> Callable[[Any, "Bars"], Path]:
     if name == "fit":
         from csasn.learning.fit import fit_run
 
-        return lambda run, bars: fit_run(run, report=bars.report)
+        return lambda run, bars: fit_run(run, report=bars.report, say=bars.say)
     if name == "predict":
         from csasn.reading.predict import predict_run
 
@@ -277,6 +278,7 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
         )
         self._tasks: dict[str, Any] = {}
@@ -292,13 +294,17 @@ class Bars:
         if self._tasks:
             self._progress.stop()
 
-    def report(self, what: str, done: int, total: int) -> None:
-        """Part `what` has done so many of its total."""
+    def report(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Part `what` has done so many of its total; `note` says how well."""
         if not self._tasks:
             self._progress.start()
         if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._tasks[what], completed=done, total=total)
+            self._tasks[what] = self._progress.add_task(what, total=total, note="")
+        self._progress.update(self._tasks[what], completed=done, total=total, note=note)
+
+    def say(self, words: str) -> None:
+        """Something to be read, on standard error, above the bars."""
+        self._progress.console.print(f"csasn: {words}", markup=False, highlight=False, soft_wrap=True)
 
     def part(self, what: str) -> Callable[[int, int], None]:
         """The report of one part."""
@@ -327,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = parsed(given)()
     except CsasnError as error:
         print(f"csasn: {error}", file=sys.stderr)
-        code = EXIT_REFUSED
+        code = EXIT_STOPPED if isinstance(error, StoppedError) else EXIT_REFUSED
     except KeyboardInterrupt:
         print("csasn: interrupted; run the same command again to go on.", file=sys.stderr)
         code = EXIT_INTERRUPTED

@@ -165,6 +165,10 @@ class FitSettings(Settings):
     """Share of the steps in which the rate rises linearly, before the cosine."""
     patience_epochs: Annotated[int, Field(ge=1)] = 10
     """Epochs without a better tuning loss before a stage stops."""
+    save_every_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps between two saved states of a training, from which it goes on; 0 counts none."""
+    save_every_s: Annotated[float, Field(ge=0.0)] = 60.0
+    """Seconds between two saved states of a training; 0 counts none."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 where the device computes it natively, and float32 elsewhere."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

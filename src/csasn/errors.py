@@ -22,7 +22,26 @@ class WeightsError(CsasnError):
 
 
 class DivergedError(CsasnError):
-    """Training produced a loss that is not finite; the last good checkpoint is kept."""
+    """Training produced a loss or weights that are not finite; the last good checkpoint is kept.
+
+    `rows`: manifest rows of the batch where it showed, if it was one.
+    """
+
+    def __init__(self, message: str, *, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
+class MemoryShortageError(CsasnError):
+    """The device or the machine has no memory left for a step; the last checkpoint is intact."""
+
+
+class LockedError(CsasnError):
+    """Another process is training in the run folder."""
+
+
+class StoppedError(CsasnError):
+    """The process was asked to end (SIGTERM) and saved its state first."""
 
 
 class StorageError(CsasnError):

@@ -1,5 +1,6 @@
 """Plain files, written whole or not at all, and their hashes."""
 
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then fsync and rename it: whole or absent, never half.
+    """Let `write` fill a temporary file beside `path`, fsync and rename it, fsync the folder: whole or absent.
 
     Raises StorageError where the device is full or read-only; an older file at `path` then stays as it was.
     """
@@ -40,8 +41,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
                 os.fsync(stream.fileno())
             part.chmod(0o644)
             part.replace(path)
+            sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a power cut; some network file systems cannot, and say EINVAL."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

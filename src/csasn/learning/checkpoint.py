@@ -1,34 +1,71 @@
-"""Checkpoints: safetensors beside JSON, written whole, read only when their hash is the one written down."""
+"""Checkpoints: safetensors beside JSON, written whole, read only when their hashes are those written down."""
 
+import hashlib
+import json
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from csasn.errors import MismatchError
-from csasn.files import file_sha256, read_json, write_bytes, write_json
+from csasn.errors import BadInputError, MismatchError
+from csasn.files import read_json, write_bytes, write_json
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], notes: dict[str, object]) -> None:
-    """Write `path` (.safetensors) and beside it the notes with its SHA-256; the notes come last and make it valid."""
+    """Write `path` (.safetensors) and beside it the notes with both hashes; the notes come last and make it valid."""
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     write_bytes(path, content)
-    write_json(path.with_suffix(".json"), notes | {"sha256": file_sha256(path)})
+    hashes = {"sha256": hashlib.sha256(content).hexdigest(), "notes_sha256": _notes_sha256(notes)}
+    write_json(path.with_suffix(".json"), notes | hashes)
 
 
 def has_checkpoint(path: Path) -> bool:
-    """Whether a whole checkpoint stands at `path`: notes, and tensors with the hash that the notes give."""
-    notes = path.with_suffix(".json")
-    return notes.is_file() and path.is_file() and read_json(notes).get("sha256") == file_sha256(path)
+    """Whether a checkpoint stands at `path`, whole or damaged: notes, which are written last."""
+    return path.with_suffix(".json").is_file()
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Tensors and notes; MismatchError where the tensors are not those that the notes describe."""
+    """Tensors and notes.
+
+    Raises MismatchError where either is not what was written, BadInputError where a file is missing or is no
+    safetensors file. Nothing is ever unpickled.
+    """
     notes = read_json(path.with_suffix(".json"))
-    if (found := file_sha256(path)) != notes.get("sha256"):
-        raise MismatchError(
-            f"The checkpoint {path} was changed after it was written.\n"
-            f"  expected sha256 {notes.get('sha256')}\n  found    sha256 {found}\n"
-            "Delete it and run `csasn fit` again: finished models are kept."
-        )
-    return load(path.read_bytes()), notes
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing, though its notes are there: restore it, or run `csasn fit`.") from None
+    for what, stated, found in (
+        ("notes", notes.pop("notes_sha256", None), None),
+        ("tensors", notes.get("sha256"), hashlib.sha256(content).hexdigest()),
+    ):
+        found = found or _notes_sha256({name: each for name, each in notes.items() if name != "sha256"})
+        if found != stated:
+            raise MismatchError(
+                f"The {what} of the checkpoint {path} were changed after they were written.\n"
+                f"  expected sha256 {stated}\n  found    sha256 {found}\n"
+                "Restore the file, or run `csasn fit` again: it goes on from what is whole."
+            )
+    try:
+        return load(content), notes
+    except SafetensorError as error:
+        raise BadInputError(
+            f"{path} is not a safetensors file ({error}). Nothing else is read, because pickles can run code: "
+            "restore it, or run `csasn fit` again."
+        ) from error
+
+
+def require_origin(notes: dict[str, object], origin: dict[str, object], path: Path) -> None:
+    """Refuse a checkpoint of another class list, cohort, split, configuration or weights; MismatchError names both."""
+    for name, expected in origin.items():
+        if (found := notes.get(name)) != expected:
+            raise MismatchError(
+                f"The checkpoint {path} was made with another {name.replace('_', ' ')}.\n"
+                f"  the checkpoint has {found}\n  this run has       {expected}\n"
+                "Train in a new run folder, or give back what this one was made with."
+            )
+
+
+def _notes_sha256(notes: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Fit every model on every fold: frozen maps first, then fine-tuning; finished folds are never trained again."""
+"""Fit every model on every fold: frozen maps first, then fine-tuning; what was trained is never trained again."""
 
 import copy
 from collections.abc import Callable
@@ -10,105 +10,72 @@ import polars as pl
 import torch
 from lightning_fabric import Fabric
 
-from csasn.config import Configuration, FitSettings
-from csasn.errors import BadInputError
-from csasn.files import read_json, write_bytes, write_json
-from csasn.imaging.store import open_store
-from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, write_checkpoint
-from csasn.learning.features import FeatureCache, ViewSource
+from csasn.errors import BadInputError, CsasnError, DivergedError, listing
+from csasn.files import file_sha256, write_bytes, write_json
+from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, require_origin, write_checkpoint
+from csasn.learning.generations import Generations
+from csasn.learning.keeper import Keeper
+from csasn.learning.lock import trainer_lock
 from csasn.learning.optimisation import Stage
 from csasn.learning.rivals import fit_logistic_regression
-from csasn.learning.trainee import (
-    BRANCHES,
-    LOGISTIC_REGRESSION,
-    Cohort,
-    Eyes,
-    FoldRows,
-    Trainee,
-    build_trainee,
-    cohort_of,
-    folds_of,
-)
+from csasn.learning.state import HistoryRow, Learning
+from csasn.learning.stopping import StopSignal
+from csasn.learning.trainee import BRANCHES, LOGISTIC_REGRESSION, FoldRows, Trainee, build_trainee, folds_of
 from csasn.learning.training import Course, train_stage
-from csasn.network.backbones import Branch
+from csasn.learning.workshop import Report, Workshop, open_workshop, start_fabric
 from csasn.network.csasn import count_parameters
-from csasn.network.weights import Provenance, build_branches
 from csasn.runs import Run
 from csasn.schema import HISTORY_COLUMNS
 
 CSASN = "csasn"
-Report = Callable[[str, int, int], None]  # what is going on, done, total
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workshop:
-    """Everything that fit and predict share: the rows, the branches with their weights, and the cached views."""
+class Unit:
+    """One model on one fold, and how its training is told, saved and stopped."""
 
-    run: Run
-    cohort: Cohort
-    source: ViewSource
-    branches: dict[str, Branch]
-    origins: dict[str, Provenance]
-    caches: dict[str, FeatureCache]
-    device: torch.device
+    workshop: Workshop
+    fabric: Fabric
+    stop: StopSignal
+    model: str
+    rows: FoldRows
+    what: str
+    report: Report
+    say: Say
 
-    def eyes(self, *, frozen: bool) -> Eyes:
-        """How rows are looked at: by cached features while the branches are frozen, by pixels afterwards."""
-        return Eyes(cohort=self.cohort, source=self.source, caches=self.caches if frozen else None, device=self.device)
+    @property
+    def path(self) -> Path:
+        """Its checkpoint."""
+        return checkpoint_path(self.workshop.run, self.model, self.rows.fold)
 
+    def generations(self) -> Generations:
+        """The states of its training, until it is over."""
+        return Generations(self.path.with_suffix(".training"), say=self.say)
 
-def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop:
-    """Pixel store, branches with their weights, and feature caches of a run."""
-    configuration = run.configuration
-    settings = configuration.fit
-    torch.manual_seed(settings.seed)
-    cache = run.path("cache")
-    progress = partial(report, "preprocessing images")
-    store = open_store(run.manifest(), run.images_root(), cache, configuration.imaging, progress=progress)
-    branches, origins = build_branches(
-        configuration.network, weights=settings.weights, size_px=configuration.imaging.size_px
-    )
-    n_views, augmentation = settings.cached_views, configuration.augmentation
-    source = ViewSource(store=store, n_views=n_views, augmentation=augmentation, seed=settings.seed)
-    for name, branch in branches.items():
-        branch.to(device)
-        branch.in_bfloat16 = takes_bfloat16(settings, device, kind=name)
-    caches = {
-        name: FeatureCache(cache, branch=branch, state_sha256=origins[name].state_sha256, source=source)
-        for name, branch in branches.items()
-    }
-    return Workshop(
-        run=run,
-        cohort=cohort_of(run, store),
-        source=source,
-        branches=branches,
-        origins=origins,
-        caches=caches,
-        device=device,
-    )
+    def origin(self) -> dict[str, object]:
+        """What its checkpoints belong to; a checkpoint of anything else is refused."""
+        return origin_of(self.workshop, self.model, self.rows.fold)
+
+    def trainee(self) -> Trainee:
+        """The untrained model."""
+        return build_trainee(
+            self.model,
+            self.workshop.branches,
+            self.workshop.cohort,
+            self.rows.train,
+            self.workshop.run.configuration,
+        )
 
 
-def takes_bfloat16(settings: FitSettings, device: torch.device, *, kind: str) -> bool:
-    """Whether a branch computes in bfloat16: on a GPU both, on a CPU the transformer alone (it slows convolutions)."""
-    if settings.precision != "auto":
-        return settings.precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return kind == "vit" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
-
-
-def start_fabric(settings: FitSettings) -> Fabric:
-    """Lightning Fabric on one device; each branch's precision is its own, so Fabric's stays float32."""
-    fabric = Fabric(accelerator=settings.accelerator, devices=1, precision="32-true")
-    fabric.launch()
-    return fabric
-
-
-def fit_run(run: Run, *, report: Report) -> Path:
+def fit_run(run: Run, *, report: Report, say: Say) -> Path:
     """Train every model on every fold and write checkpoints/, history.csv and the weights' provenance.
 
-    Test rows are not opened. An interrupted fit goes on after the last finished fold. Raises BadInputError,
-    WeightsError, DivergedError or StorageError.
+    Test rows are not opened. An interrupted fit goes on from the last saved step, bit for bit on a CPU. `say` is told
+    in words what is passed over or done again.
+
+    Raises BadInputError, WeightsError, MismatchError (a checkpoint of something else), LockedError (another process
+    trains here), StoppedError (SIGTERM, after saving), DivergedError, MemoryShortageError or StorageError.
     """
     settings = run.configuration.fit
     models = (CSASN, *settings.rivals)
@@ -116,34 +83,29 @@ def fit_run(run: Run, *, report: Report) -> Path:
         raise BadInputError("Rivals need both branches: give --network.branches both, or no --fit.rivals.")
     run.require_certificate()
     folds = folds_of(run)
-    fabric = start_fabric(settings)
-    workshop = open_workshop(run, device=fabric.device, report=report)
-    seen = sorted({row for fold in folds for row in (*fold.train.tolist(), *fold.tuning.tolist())})
-    for name, cache in workshop.caches.items():
-        progress = partial(report, f"maps of {workshop.branches[name].name}")
-        cache.ensure(workshop.cohort.store_rows[seen], range(settings.cached_views), progress=progress)
-    units = [(model, fold) for model in models for fold in folds]
-    index: dict[str, object] = {}
-    for number, (model, rows) in enumerate(units):
-        path = checkpoint_path(run, model, rows.fold)
-        if not has_checkpoint(path):
-            what = f"{model}, fold {rows.fold} ({number + 1} of {len(units)})"
-            _fit_unit(fabric, workshop, model, rows, progress=partial(report, what))
-        notes = read_json(path.with_suffix(".json"))
-        index[f"{model}/fold{rows.fold}"] = notes["sha256"]
-    _write_history(run, units)
-    write_json(run.path("checkpoints/index.json"), index)
-    run.finish(
-        "fit",
-        inputs=("manifest.parquet", "split.csv"),
-        outputs=("history.csv", "checkpoints/index.json"),
-        notes={
-            "weights": {name: asdict(origin) for name, origin in workshop.origins.items()},
-            "parameters": count_parameters(_fresh(workshop, CSASN, folds[0])),
-            "device": str(workshop.device),
-            "bfloat16": [name for name, branch in workshop.branches.items() if branch.in_bfloat16],
-        },
-    )
+    with trainer_lock(run.folder), StopSignal() as stop:
+        fabric = start_fabric(settings)
+        workshop = open_workshop(run, device=fabric.device, report=report)
+        seen = sorted({row for fold in folds for row in (*fold.train.tolist(), *fold.tuning.tolist())})
+        for name, cache in workshop.caches.items():
+            progress = partial(report, f"maps of {workshop.branches[name].name}")
+            cache.ensure(workshop.cohort.store_rows[seen], range(settings.cached_views), progress=progress)
+        asked = [(model, fold) for model in models for fold in folds]
+        units = [
+            Unit(
+                workshop=workshop,
+                fabric=fabric,
+                stop=stop,
+                model=model,
+                rows=rows,
+                what=f"{model}, fold {rows.fold} ({number} of {len(asked)})",
+                report=report,
+                say=say,
+            )
+            for number, (model, rows) in enumerate(asked, start=1)
+        ]
+        notes = {f"{unit.model}/fold{unit.rows.fold}": _fitted(unit) for unit in units}
+        _finish(run, workshop, notes, n_parameters=count_parameters(units[0].trainee()))
     return run.path("checkpoints")
 
 
@@ -152,58 +114,127 @@ def checkpoint_path(run: Run, model: str, fold: int) -> Path:
     return run.path(f"checkpoints/{model}/fold{fold}.safetensors")
 
 
-def _fresh(workshop: Workshop, model: str, rows: FoldRows) -> Trainee:
-    return build_trainee(model, workshop.branches, workshop.cohort, rows.train, workshop.run.configuration)
+def origin_of(workshop: Workshop, model: str, fold: int) -> dict[str, object]:
+    """What a checkpoint belongs to: model, fold, class list, settings, cohort, split, and pretrained weights."""
+    run, classes = workshop.run, workshop.cohort.classes
+    record = run.record()
+    return {
+        "model": model,
+        "fold": fold,
+        "classes": list(classes.names),
+        "n_non_malignant": classes.n_non_malignant,
+        "configuration_sha256": record["configuration_sha256"],
+        "manifest_sha256": record["manifest_sha256"],
+        "split_sha256": file_sha256(run.path("split.csv")),
+        "pretrained_sha256": {name: origin.state_sha256 for name, origin in workshop.origins.items()},
+    }
 
 
-def _fit_unit(
-    fabric: Fabric, workshop: Workshop, model: str, rows: FoldRows, *, progress: Callable[[int, int], None]
-) -> None:
-    """Train one model on one fold and write its checkpoint."""
-    path = checkpoint_path(workshop.run, model, rows.fold)
-    if model == LOGISTIC_REGRESSION:
-        n_views = workshop.run.configuration.predict.n_views
-        write_checkpoint(
-            path,
-            fit_logistic_regression(workshop.caches["vit"], workshop.cohort, rows, n_views=n_views),
-            {"history": []},
-        )
-        progress(1, 1)
-        return
-    configuration: Configuration = workshop.run.configuration
-    settings = configuration.fit
-    torch.manual_seed(settings.seed + rows.fold)
-    trainee = _fresh(workshop, model, rows)
-    stages = [Stage(name="frozen", n_epochs=settings.frozen_epochs, learning_rate=settings.frozen_learning_rate)]
+def _fitted(unit: Unit) -> dict[str, object]:
+    """The notes of the unit's checkpoint, which is trained first where it is not there whole."""
+    if has_checkpoint(unit.path):
+        try:
+            _, notes = read_checkpoint(unit.path)
+        except CsasnError as error:
+            unit.say(f"{error}\n{unit.what} is trained again.")
+        else:
+            require_origin(notes, unit.origin(), unit.path)
+            return notes
+    if unit.model == LOGISTIC_REGRESSION:
+        _fit_regression(unit)
+    else:
+        _fit_network(unit)
+    return read_checkpoint(unit.path)[1]
+
+
+def _fit_regression(unit: Unit) -> None:
+    workshop = unit.workshop
+    n_views = workshop.run.configuration.predict.n_views
+    tensors = fit_logistic_regression(workshop.caches["vit"], workshop.cohort, unit.rows, n_views=n_views)
+    write_checkpoint(unit.path, tensors, unit.origin() | {"history": []})
+    unit.report(unit.what, 1, 1)
+
+
+def _fit_network(unit: Unit) -> None:
+    """Train a network through its stages and write its checkpoint; the branches are then what they were before."""
+    workshop, settings = unit.workshop, unit.workshop.run.configuration.fit
+    keeper = Keeper(
+        unit.generations(),
+        unit.origin(),
+        every_steps=settings.save_every_steps,
+        every_s=settings.save_every_s,
+        stop=unit.stop,
+    )
+    torch.manual_seed(settings.seed + unit.rows.fold)
+    trainee = unit.trainee()
     tuned = settings.finetune_epochs > 0
-    if tuned:
-        pristine = {name: copy.deepcopy(branch.state_dict()) for name, branch in workshop.branches.items()}
-        stages.append(
-            Stage(name="finetune", n_epochs=settings.finetune_epochs, learning_rate=settings.finetune_learning_rate)
-        )
-    history: list[dict[str, float | int | str | None]] = []
+    pristine = copy.deepcopy({name: branch.state_dict() for name, branch in workshop.branches.items() if tuned})
+    try:
+        _train_stages(unit, trainee, keeper)
+        state = trainee.state_dict()
+        kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
+        history = [{"model": unit.model, **row} for row in keeper.earlier]
+        write_checkpoint(unit.path, kept, unit.origin() | {"history": history, "finetuned": tuned})
+    except DivergedError as error:
+        if not error.rows:
+            raise
+        paths = workshop.run.manifest()["image_path"].gather(list(error.rows)).to_list()
+        raise DivergedError(f"{error}\nThe batch held these images:\n{listing(paths)}", rows=error.rows) from error
+    keeper.finished()
+    for name, state in pristine.items():
+        workshop.branches[name].load_state_dict(state)
+
+
+def _train_stages(unit: Unit, trainee: Trainee, keeper: Keeper) -> None:
+    """Every stage that the saved state is not past, in turn; the keeper then has the whole history."""
+    configuration = unit.workshop.run.configuration
+    settings = configuration.fit
+    stages = [
+        Stage(name="frozen", n_epochs=settings.frozen_epochs, learning_rate=settings.frozen_learning_rate),
+        Stage(name="finetune", n_epochs=settings.finetune_epochs, learning_rate=settings.finetune_learning_rate),
+    ]
     for stage in stages:
+        if stage.n_epochs == 0 or keeper.is_past(stage.name):
+            continue
         course = Course(
-            fabric=fabric,
+            fabric=unit.fabric,
             trainee=trainee,
-            eyes=workshop.eyes(frozen=stage.name == "frozen"),
-            rows=rows,
+            eyes=unit.workshop.eyes(frozen=stage.name == "frozen"),
+            rows=unit.rows,
             stage=stage,
             configuration=configuration,
         )
-        history += train_stage(course, progress=progress)
-    state = trainee.state_dict()
-    kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
-    write_checkpoint(path, kept, {"history": [{"model": model, **row} for row in history], "finetuned": tuned})
-    if tuned:
-        for name, state in pristine.items():
-            workshop.branches[name].load_state_dict(state)
+        n_batches = len(course.plan(0))
+        total = n_batches * sum(each.n_epochs for each in stages)
+
+        def follow(learning: Learning, _n_steps: int, loss: float, *, total: int = total) -> None:
+            unit.report(unit.what, keeper.steps_before + learning.step, total, _in_words(loss, learning.history))
+
+        with unit.stop.deferred():
+            history = train_stage(course, keeper=keeper, follow=follow)
+        keeper.stage_over(history, stage.n_epochs * n_batches)
+        unit.report(unit.what, keeper.steps_before, total)
 
 
-def _write_history(run: Run, units: list[tuple[str, FoldRows]]) -> None:
-    rows: list[dict[str, object]] = []
-    for model, fold in units:
-        _, notes = read_checkpoint(checkpoint_path(run, model, fold.fold))
-        rows += notes["history"]  # type: ignore[arg-type]
+def _in_words(loss: float, history: list[HistoryRow]) -> str:
+    auroc = history[-1]["tuning_auroc"] if history else None
+    return f"loss {loss:.3f}" + ("" if auroc is None else f", tuning AUROC {auroc:.3f}")
+
+
+def _finish(run: Run, workshop: Workshop, notes: dict[str, dict[str, object]], *, n_parameters: dict[str, int]) -> None:
+    """Write the course of every training and the index of the checkpoints, and remember the stage."""
+    rows = [row for of_unit in notes.values() for row in of_unit["history"]]  # type: ignore[attr-defined]
     history = pl.DataFrame(rows, schema=HISTORY_COLUMNS)
     write_bytes(run.path("history.csv"), history.write_csv().encode())
+    write_json(run.path("checkpoints/index.json"), {name: each["sha256"] for name, each in notes.items()})
+    run.finish(
+        "fit",
+        inputs=("manifest.parquet", "split.csv"),
+        outputs=("history.csv", "checkpoints/index.json"),
+        notes={
+            "weights": {name: asdict(origin) for name, origin in workshop.origins.items()},
+            "parameters": n_parameters,
+            "device": str(workshop.device),
+            "bfloat16": [name for name, branch in workshop.branches.items() if branch.in_bfloat16],
+        },
+    )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from csasn.errors import MismatchError
 from csasn.files import write_whole
-from csasn.learning.checkpoint import read_checkpoint
-from csasn.learning.fit import CSASN, Report, Workshop, checkpoint_path, open_workshop, start_fabric
+from csasn.learning.checkpoint import read_checkpoint, require_origin
+from csasn.learning.fit import CSASN, checkpoint_path, origin_of
 from csasn.learning.rivals import read_logistic_regression
 from csasn.learning.trainee import (
     BRANCHES,
@@ -21,6 +21,7 @@ from csasn.learning.trainee import (
     log_probabilities,
     rows_of,
 )
+from csasn.learning.workshop import Report, Workshop, open_workshop, start_fabric
 from csasn.runs import Run
 from csasn.schema import PREDICTION_COLUMNS
 
@@ -68,7 +69,9 @@ def _refuse_other_weights(workshop: Workshop) -> None:
 
 def _read_fold(workshop: Workshop, model: str, rows: FoldRows, test: NDArray[np.int64]) -> pl.DataFrame:
     """The predictions of one model on one fold's tuning and test rows."""
-    tensors, notes = read_checkpoint(checkpoint_path(workshop.run, model, rows.fold))
+    path = checkpoint_path(workshop.run, model, rows.fold)
+    tensors, notes = read_checkpoint(path)
+    require_origin(notes, origin_of(workshop, model, rows.fold), path)
     both = np.concatenate([rows.tuning, test])
     n_views = workshop.run.configuration.predict.n_views
     if model == LOGISTIC_REGRESSION:

@@ -1,0 +1,103 @@
+"""Everything that a stage of training changes, as one tree that can be written and read back bit for bit."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from csasn.errors import MismatchError
+from csasn.learning.optimisation import Stage
+from csasn.learning.trainee import BRANCHES, Trainee
+
+HistoryRow = dict[str, float | int | str | None]
+
+
+@dataclass(kw_only=True, slots=True)
+class Learning:
+    """A stage in progress: what learns, how it is changed, how far it is, and how well it went.
+
+    `learner` is the part of the trainee that is averaged, evaluated and kept. `step` counts finished steps, and with
+    them the position of the sampler: the epoch's plan depends on its number alone. `loss_sum` and `seconds` are of
+    the epoch so far. `best` is the learner's state at the epoch with the lowest tuning loss.
+    """
+
+    stage: Stage
+    trainee: Trainee
+    learner: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    average: AveragedModel
+    device: torch.device
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best: dict[str, Tensor]
+    best_loss: float | None = None
+    best_epoch: int = 0
+    history: list[HistoryRow] = field(default_factory=list)
+
+    def ended(self, patience_epochs: int) -> bool:
+        """Whether the last finished epoch was the stage's last, or patience is over."""
+        n = len(self.history)
+        return n >= self.stage.n_epochs or (n > 0 and n - 1 - self.best_epoch >= patience_epochs)
+
+    def keep_if_best(self, loss: float, epoch: int) -> None:
+        """Remember the learner as it is now where its tuning loss is the lowest so far."""
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, epoch
+            self.best = copy.deepcopy(self.learner.state_dict())
+
+    def tree(self) -> dict[str, Any]:
+        """The state as nested dicts; frozen branches are left out, they are the pretrained ones."""
+        trainee = self.trainee.state_dict()
+        frozen = self.stage.name == "frozen"
+        return {
+            "stage": self.stage.name,
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "seconds": self.seconds,
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "stage_history": self.history,
+            "trainee": {name: each for name, each in trainee.items() if not (frozen and name.startswith(BRANCHES))},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+            "random": {"cpu": torch.get_rng_state()}
+            | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
+        }
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Go back to a state that `tree` gave; MismatchError where it does not fit this network or optimiser."""
+        try:
+            missing, unexpected = self.trainee.load_state_dict(tree["trainee"], strict=False)
+            if unexpected or not all(self.stage.name == "frozen" and name.startswith(BRANCHES) for name in missing):
+                raise ValueError(f"missing {missing}, unexpected {unexpected}")
+            self.average.load_state_dict(tree["average"])
+            self.optimizer.load_state_dict(tree["optimizer"])
+            self.schedule.load_state_dict(tree["schedule"])
+            if tree["best"].keys() != self.best.keys():
+                raise ValueError("the best weights are of another network")
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise MismatchError(
+                f"A saved training state must fit the network and the optimiser that this version builds: {error}.\n"
+                "Train in a new run folder, or with the version of csasn that wrote the state."
+            ) from error
+        self._as_dense_as_parameters()
+        self.best = tree["best"]
+        self.step, self.loss_sum, self.seconds = tree["step"], tree["loss_sum"], tree["seconds"]
+        self.best_loss, self.best_epoch, self.history = tree["best_loss"], tree["best_epoch"], tree["stage_history"]
+        torch.set_rng_state(tree["random"]["cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tree["random"]["cuda"], self.device)
+
+    def _as_dense_as_parameters(self) -> None:
+        """Lay the optimiser's moments out as its parameters lie: other strides could round otherwise in a kernel."""
+        for parameter, state in self.optimizer.state.items():
+            for name, each in state.items():
+                if isinstance(each, Tensor) and each.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter, dtype=each.dtype).copy_(each)

@@ -1,0 +1,87 @@
+"""What fit and predict share: the rows, the branches with their weights, the cached views, and the device."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from lightning_fabric import Fabric
+
+from csasn.config import FitSettings
+from csasn.imaging.store import open_store
+from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.trainee import Cohort, Eyes, cohort_of
+from csasn.network.backbones import Branch
+from csasn.network.weights import Provenance, build_branches
+from csasn.runs import Run
+
+
+class Report(Protocol):
+    """Is told what is going on, how much of it is done, of how much, and how well."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Take note of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workshop:
+    """Everything that fit and predict share: the rows, the branches with their weights, and the cached views."""
+
+    run: Run
+    cohort: Cohort
+    source: ViewSource
+    branches: dict[str, Branch]
+    origins: dict[str, Provenance]
+    caches: dict[str, FeatureCache]
+    device: torch.device
+
+    def eyes(self, *, frozen: bool) -> Eyes:
+        """How rows are looked at: by cached features while the branches are frozen, by pixels afterwards."""
+        return Eyes(cohort=self.cohort, source=self.source, caches=self.caches if frozen else None, device=self.device)
+
+
+def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop:
+    """Pixel store, branches with their weights, and feature caches of a run."""
+    configuration = run.configuration
+    settings = configuration.fit
+    torch.manual_seed(settings.seed)
+    cache = run.path("cache")
+    progress = partial(report, "preprocessing images")
+    store = open_store(run.manifest(), run.images_root(), cache, configuration.imaging, progress=progress)
+    branches, origins = build_branches(
+        configuration.network, weights=settings.weights, size_px=configuration.imaging.size_px
+    )
+    n_views, augmentation = settings.cached_views, configuration.augmentation
+    source = ViewSource(store=store, n_views=n_views, augmentation=augmentation, seed=settings.seed)
+    for name, branch in branches.items():
+        branch.to(device)
+        branch.in_bfloat16 = takes_bfloat16(settings, device, kind=name)
+    caches = {
+        name: FeatureCache(cache, branch=branch, state_sha256=origins[name].state_sha256, source=source)
+        for name, branch in branches.items()
+    }
+    return Workshop(
+        run=run,
+        cohort=cohort_of(run, store),
+        source=source,
+        branches=branches,
+        origins=origins,
+        caches=caches,
+        device=device,
+    )
+
+
+def takes_bfloat16(settings: FitSettings, device: torch.device, *, kind: str) -> bool:
+    """Whether a branch computes in bfloat16: on a GPU both, on a CPU the transformer alone (it slows convolutions)."""
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return kind == "vit" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def start_fabric(settings: FitSettings) -> Fabric:
+    """Lightning Fabric on one device; each branch's precision is its own, so Fabric's stays float32."""
+    fabric = Fabric(accelerator=settings.accelerator, devices=1, precision="32-true")
+    fabric.launch()
+    return fabric
