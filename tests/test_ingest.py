@@ -14,7 +14,7 @@ from PIL import Image
 from csasn import files
 from csasn.cohort.ingest import IngestResult
 from csasn.cohort.ingest import ingest as ingest_source
-from csasn.cohort.tables import read_table
+from csasn.cohort.table_files import read_table
 from csasn.config import IngestSettings
 from csasn.errors import BadInputError, StorageError
 from csasn.files import read_json
@@ -155,9 +155,9 @@ def test_descriptions_out_of_their_range_are_refused(source, tmp_path, cells, sa
 def test_byte_order_marks_and_quoted_line_breaks_are_understood(tmp_path, encoding):
     path = tmp_path / "t.csv"
     path.write_bytes('a,b\r\n"x\ny",007\r\n\r\n"ü,""z""",\r\n'.encode(encoding))
-    assert read_table(path).to_dicts() == [
+    assert read_table(path).rows.to_dicts() == [
         {"a": "x\ny", "b": "007", "_line": 2},
-        {"a": 'ü,"z"', "b": None, "_line": 5},
+        {"a": 'ü,"z"', "b": "", "_line": 5},
     ]
 
 
@@ -201,7 +201,7 @@ def test_label_malignant_is_refined_by_subtype_and_contradictions_are_refused(so
         (["images/0.png,0,bening", "images/1.png,1,PTC", "images/2.png,2,PTCC", "images/3.png,3,"],
          ["line 2: label 'bening' is unknown; did you mean 'benign'?", "line 4", "did you mean 'PTC'", "line 5"]),
         (["images/0.png,,benign", ",1,PTC"], ["line 2: patient_id is empty", "line 3: image_path is empty"]),
-        (["images/0.png,0,benign", "./images/0.png,0,benign"], ["stands in one row", "line 2", "line 3"]),
+        (["images/0.png,0,benign", "./images/0.png,0,benign"], ["stands in one row", "lines 2-3: images/0.png"]),
         (["images/0.png,0,benign", "images//0.png,0,PTC"], ["has one label", "line 2", "PTC", "line 3"]),
         (["images/8.png,0,benign", "images/0.png,1,PTC", "images/9.png,1,PTC"], ["existing file", "8.png", "9.png"]),
         (["../x.png,0,benign", "/etc/hostname,1,PTC", "link.png,2,PTC", "C:\\x.png,3,PTC"],
@@ -231,7 +231,8 @@ def test_a_faulty_table_is_one_error_that_lists_every_row(source, tmp_path, line
     ],
 )
 def test_a_faulty_header_is_refused(source, tmp_path, header, expected):
-    message = refused(table(source, "a,b", header=header), tmp_path / "cohort")
+    row = ",".join("abcd"[: header.count(",") + 1])
+    message = refused(table(source, row, header=header), tmp_path / "cohort")
     for text in expected:
         assert text in message
 

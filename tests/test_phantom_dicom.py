@@ -15,7 +15,7 @@ from csasn.cohort.phantom.export import BANNER_PX, N_CINE, invented, write_objec
 from csasn.cohort.phantom.rendering import Acquisition, acquisitions
 from csasn.cohort.phantom.scanner import draw_scanner
 from csasn.cohort.phantom.workbook import workbook
-from csasn.cohort.tables import read_table
+from csasn.cohort.table_files import read_table
 from csasn.config import DicomSettings
 
 N_PATIENTS, SEED = 12, 4
@@ -105,7 +105,7 @@ def test_the_reader_gives_the_pictures_back(export: Path, planned: dict[tuple[st
 def test_labels_and_attributes_name_the_same_patients(export: Path) -> None:
     labels = pl.read_csv(export / "labels.csv")
     assert labels.columns == ["patient_id", "nodule_id", "site", "label"]
-    sheet = read_table(export / "labels.xlsx")
+    sheet = read_table(export / "labels.xlsx").rows
     assert sheet["histology"].to_list() == labels["label"].to_list()
     assert sheet["patient_id"].to_list() == labels["patient_id"].to_list()
     attributes = pl.read_csv(export / "attributes.csv")
@@ -130,7 +130,7 @@ def test_the_same_acquisition_gives_the_same_bytes(
 def test_a_workbook_keeps_its_text(tmp_path: Path) -> None:
     rows = [("patient_id", "histology"), ("007", 'a < b & "c"'), ("Ä", "PTC")]
     (tmp_path / "table.xlsx").write_bytes(workbook(rows))
-    table = read_table(tmp_path / "table.xlsx")
+    table = read_table(tmp_path / "table.xlsx").rows
     assert table["patient_id"].to_list() == ["007", "Ä"]
     assert table["histology"].to_list() == ['a < b & "c"', "PTC"]
     assert workbook(rows) == workbook(rows)

@@ -174,7 +174,7 @@ def test_one_patient_of_unknown_subtype_is_no_fault():
 
 
 def test_too_few_patients_are_refused():
-    assert "5 folds were asked for and the cohort has 4 patients" in message(evenly(benign=2, PTC=2))
+    assert "5 folds were asked for and the cohort has 4 patients to test" in message(evenly(benign=2, PTC=2))
     assert "no patient in tuning" in message(evenly(benign=2, PTC=2), n_folds=2)
 
 
@@ -232,7 +232,7 @@ def test_the_split_of_a_run_is_written_certified_and_remembered(tmp_path):
     run = create_run(cohort, tmp_path / "run", Configuration(split=SplitSettings(n_folds=4)))
     path = split_run(run)
     assert path == tmp_path / "run/split.csv"
-    assert run.split().equals(make_split(frame, run.configuration.split).cast({"fold": pl.Int64}))
+    assert run.split().equals(make_split(frame, run.configuration.split))
     certificate = read_json(tmp_path / "run/certificate.json")
     assert [check["passed"] for check in certificate["split_checks"]] == [True] * 5
     assert certificate["images_root"] == str(cohort.resolve())

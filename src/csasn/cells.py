@@ -4,6 +4,8 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+import polars as pl
+
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -24,3 +26,13 @@ def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     writer.writerow(head)
     writer.writerows([escaped_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return stream.getvalue().encode("utf-8", "backslashreplace")
+
+
+def escaped_cells(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with every text cell as `escaped_cell` gives it, at the speed that millions of rows need."""
+    return frame.with_columns(pl.col(pl.String).str.replace("^(['=+@\t\r-])", "'${1}"))
+
+
+def restored_cells(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame that `escaped_cells` was given."""
+    return frame.with_columns(pl.col(pl.String).str.strip_prefix("'"))

@@ -66,6 +66,8 @@ class SplitSettings(Settings):
     """Share of patients tested under holdout."""
     near_duplicates: Literal["together", "ignore"] = "together"
     """Patients whose pictures look alike are dealt together, or not."""
+    lone_classes: Literal["refuse", "not-estimable"] = "refuse"
+    """A class with one patient is refused, or kept: learned from in every fold, never tested, not estimable."""
     seed: int = 0
     """Seed of the deal."""
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from csasn import __version__
+from csasn.cells import restored_cells
 from csasn.config import Configuration, read_configuration, to_toml
 from csasn.errors import BadInputError, MismatchError, listing
 from csasn.files import file_sha256, read_json, write_bytes, write_json
-from csasn.schema import ClassList, classes_of, manifest_sha256, read_manifest
+from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
 
 STAGES = ("split", "fit", "predict", "evaluate", "report")
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
@@ -55,7 +56,7 @@ class Run:
     def split(self) -> pl.DataFrame:
         """The split: fold, image_path, patient_id, partition."""
         self.require("split.csv")
-        return pl.read_csv(self.path("split.csv"), schema_overrides={"patient_id": pl.String, "image_path": pl.String})
+        return restored_cells(pl.read_csv(self.path("split.csv"), schema=dict(SPLIT_COLUMNS)))
 
     def record(self) -> dict[str, object]:
         """The content of run.json."""

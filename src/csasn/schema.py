@@ -149,5 +149,13 @@ def read_manifest(folder: Path) -> pl.DataFrame:
 
 
 def manifest_sha256(manifest: pl.DataFrame) -> str:
-    """SHA-256 of a manifest's content (its rows as CSV), independent of how parquet stored it."""
-    return hashlib.sha256(manifest.select(list(MANIFEST_COLUMNS)).write_csv().encode()).hexdigest()
+    """SHA-256 of a manifest's content, independent of how parquet stored it."""
+    return content_sha256(manifest.select(list(MANIFEST_COLUMNS)))
+
+
+def content_sha256(frame: pl.DataFrame) -> str:
+    """SHA-256 of a frame's rows as CSV, taken piece by piece so that a million rows need little memory."""
+    digest = hashlib.sha256(frame.clear().write_csv().encode())
+    for rows in frame.iter_slices(100_000):
+        digest.update(rows.write_csv(include_header=False).encode())
+    return digest.hexdigest()

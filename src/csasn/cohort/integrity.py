@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from csasn.cohort.labels import class_label
 from csasn.cohort.near_duplicates import near_duplicates
 from csasn.cohort.pictures import read_picture
 from csasn.config import Scheme
-from csasn.schema import MALIGNANT_ORDER, NON_MALIGNANT_ORDER, classes_of, manifest_sha256, order_names
+from csasn.schema import MALIGNANT_ORDER, NON_MALIGNANT_ORDER, classes_of, content_sha256, manifest_sha256, order_names
 
 NEAR_BITS = 3  # of 64: beyond it, pictures of one scanner begin to be taken for each other (docs/results.md)
 MAX_SHOWN, THUMBNAIL_PX = 50, 240
@@ -66,7 +66,7 @@ def looked_at(manifest: pl.DataFrame, fingerprints: pl.DataFrame, ledger: bytes)
     masks = fingerprints["mask_sha256"].drop_nulls()
     return {
         "manifest_sha256": manifest_sha256(manifest),
-        "fingerprints_sha256": hashlib.sha256(fingerprints.write_csv().encode()).hexdigest(),
+        "fingerprints_sha256": content_sha256(fingerprints),
         "ledger_sha256": hashlib.sha256(ledger).hexdigest(),
         "n_images": manifest.height,
         "images_sha256": hashlib.sha256("".join(manifest["sha256"].sort()).encode()).hexdigest(),
@@ -129,23 +129,23 @@ def check(name: str, found: Iterable[str]) -> dict[str, object]:
 
 def keys_with_several(manifest: pl.DataFrame, key: str, value: str) -> list[str]:
     """Keys that stand with more than one value: `key: value, value`."""
-    groups = (
-        manifest.filter(pl.col(value).is_not_null())
-        .group_by(key)
-        .agg(pl.col(value).unique().sort())
-        .filter(pl.col(value).list.len() > 1)
-        .sort(key)
-    )
+    several = manifest.select(key, value).drop_nulls(value).unique().filter(pl.col(key).is_duplicated())
+    groups = several.group_by(key).agg(pl.col(value).sort()).sort(key)
     return [f"{name}: {', '.join(map(str, values))}" for name, values in groups.iter_rows()]
 
 
-def split_checks(manifest: pl.DataFrame, split: pl.DataFrame, *, scheme: Scheme) -> list[dict[str, object]]:
-    """The checks of a split against its manifest: leaks of patients and sites, and rows lost or repeated."""
+def split_checks(
+    manifest: pl.DataFrame, split: pl.DataFrame, *, scheme: Scheme, untested: Collection[str] = ()
+) -> list[dict[str, object]]:
+    """The checks of a split against its manifest: leaks of patients and sites, and rows lost or repeated.
+
+    `untested` are patients that are declared never to be tested, because they are the only ones of a class.
+    """
     checks = [
         check("no patient stands in two partitions of a fold", _leaks(split, "patient_id")),
         check("every image stands once in every fold", _lost_or_repeated(manifest, split)),
         check("the patient of every image is the manifest's", _other_patients(manifest, split)),
-        _test_turns(manifest, split, scheme),
+        _test_turns(manifest, split, scheme, untested),
     ]
     if scheme == "leave-one-site-out":
         sites = split.join(manifest.select("image_path", "site"), on="image_path")
@@ -209,37 +209,43 @@ def _fingerprint_checks(
 
 
 def _leaks(split: pl.DataFrame, key: str) -> list[str]:
-    partitions = split.group_by("fold", key).agg(pl.col("partition").unique().sort())
-    leaks = partitions.filter(pl.col("partition").list.len() > 1).sort("fold", key)
+    places = split.select("fold", key, "partition").unique()
+    several = places.filter(pl.struct("fold", key).is_duplicated())
+    leaks = several.group_by("fold", key).agg(pl.col("partition").sort()).sort("fold", key)
     return [f"fold {fold}, {name}: {', '.join(found)}" for fold, name, found in leaks.iter_rows()]
 
 
 def _lost_or_repeated(manifest: pl.DataFrame, split: pl.DataFrame) -> list[str]:
-    wanted = manifest.select("image_path").join(split.select("fold").unique(), how="cross")
-    counted = split.group_by("fold", "image_path").len()
-    both = wanted.join(counted, on=["fold", "image_path"], how="full", coalesce=True).with_columns(
-        pl.col("len").fill_null(0), known=pl.col("image_path").is_in(manifest["image_path"].to_list())
-    )
-    wrong = both.filter((pl.col("len") != 1) | ~pl.col("known")).sort("fold", "image_path")
-    found = [f"fold {row['fold']}, {row['image_path']}: {row['len']} times" for row in wrong.iter_rows(named=True)]
+    wanted = manifest.select("image_path").unique().with_columns(known=pl.lit(value=True))
+    found: list[str] = []
+    for (fold,), rows in sorted(split.group_by("fold"), key=lambda item: int(str(item[0][0]))):
+        counted = rows.group_by("image_path").len()
+        both = wanted.join(counted, on="image_path", how="full", coalesce=True).with_columns(pl.col("len").fill_null(0))
+        wrong = both.filter((pl.col("len") != 1) | pl.col("known").is_null()).sort("image_path")
+        found += [f"fold {fold}, {path}: {n} times" for path, n in wrong.select("image_path", "len").iter_rows()]
     return found if not split.is_empty() else ["the split has no rows"]
 
 
 def _other_patients(manifest: pl.DataFrame, split: pl.DataFrame) -> list[str]:
-    joined = split.join(manifest.select("image_path", owner="patient_id"), on="image_path")
-    wrong = joined.filter(pl.col("patient_id") != pl.col("owner")).sort("fold", "image_path")
+    stated = split.select("image_path", "patient_id").unique()
+    joined = stated.join(manifest.select("image_path", owner="patient_id"), on="image_path")
+    wrong = joined.filter(pl.col("patient_id") != pl.col("owner"))
+    rows = split.join(wrong, on=["image_path", "patient_id"]).sort("fold", "image_path")
     return [
         f"fold {row['fold']}, {row['image_path']}: {row['patient_id']}, not {row['owner']}"
-        for row in wrong.iter_rows(named=True)
+        for row in rows.iter_rows(named=True)
     ]
 
 
-def _test_turns(manifest: pl.DataFrame, split: pl.DataFrame, scheme: Scheme) -> dict[str, object]:
+def _test_turns(
+    manifest: pl.DataFrame, split: pl.DataFrame, scheme: Scheme, untested: Collection[str]
+) -> dict[str, object]:
     tested = split.filter(pl.col("partition") == "test").group_by("image_path").len()
-    turns = (
-        manifest.select("image_path").join(tested, on="image_path", how="left").with_columns(pl.col("len").fill_null(0))
-    )
-    allowed = pl.col("len") <= 1 if scheme == "holdout" else pl.col("len") == 1
-    wrong = turns.filter(~allowed).sort("image_path")
+    turns = manifest.select("image_path", "patient_id").join(tested, on="image_path", how="left")
+    turns = turns.with_columns(pl.col("len").fill_null(0), never=pl.col("patient_id").is_in(list(untested)))
+    once = pl.col("len") <= 1 if scheme == "holdout" else pl.col("len") == 1
+    wrong = turns.filter(pl.when("never").then(pl.col("len") != 0).otherwise(~once)).sort("image_path")
     name = f"every image is tested {'at most' if scheme == 'holdout' else 'exactly'} once over the folds"
-    return check(name, (f"{path}: tested {n} times" for path, n in wrong.iter_rows()))
+    if untested:
+        name += f"; those of {', '.join(sorted(untested))}, alone in a class, never"
+    return check(name, (f"{path}: tested {n} times" for path, n in wrong.select("image_path", "len").iter_rows()))

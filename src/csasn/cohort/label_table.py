@@ -9,8 +9,9 @@ import polars as pl
 
 from csasn.cohort.dicom.identity import Identity
 from csasn.cohort.labels import Vocabulary, did_you_mean
-from csasn.cohort.rows import LINE, NOTHING_WRITTEN, place, with_labels
-from csasn.cohort.tables import DESCRIPTIONS, LABELS, read_table, typed_columns
+from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row, place, trimmed, with_labels
+from csasn.cohort.table_files import read_table
+from csasn.cohort.tables import DESCRIPTIONS, LABELS, typed_columns
 from csasn.errors import BadInputError, listing
 
 # From the most specific to the least; a row counts by the first of them that it fills.
@@ -71,7 +72,7 @@ def read_labels(path: Path, columns: Mapping[str, str], words: Vocabulary) -> La
     wrong = [f"{name!r}{did_you_mean(name, known)}" for name in columns if name not in known]
     if wrong:
         raise BadInputError(f"A label table's column mapping knows {', '.join(known)}. Received:\n{listing(wrong)}")
-    frame = read_table(path)
+    frame = read_table(path).rows
     places = {name: columns.get(name, name) for name in known}
     missing = [f"{places[name]!r} for {name}" for name in columns if places[name] not in frame.columns]
     keys = [name for name in KEYS if places[name] in frame.columns]
@@ -82,18 +83,18 @@ def read_labels(path: Path, columns: Mapping[str, str], words: Vocabulary) -> La
     if missing:
         raise BadInputError(f"{path.name} lacks columns:\n{listing(missing)}\nAdd or map them. {NOTHING_WRITTEN}")
     rows = frame.select([pl.col(old).alias(new) for new, old in places.items() if old in frame.columns] + [LINE])
-    rows = typed_columns(with_labels(rows, words, path), source=path)
+    rows = typed_columns(with_labels(trimmed(rows), words, path), source=path)
     return LabelTable(labels=MappingProxyType(_by_key(rows, keys, path)))
 
 
 def _by_key(rows: pl.DataFrame, keys: list[str], path: Path) -> dict[tuple[str, str], Label]:
     labels: dict[tuple[str, str], Label] = {}
-    keyless: list[str] = []
+    keyless: list[tuple[int, str]] = []
     conflicts: list[str] = []
     for row in rows.iter_rows(named=True):
         key = next((name for name in keys if row[name] is not None), None)
         if key is None:
-            keyless.append(place(path, row[LINE]))
+            keyless.append((row[LINE], "no key"))
             continue
         details = {name: row.get(name) for name in ("nodule_id", "site", "view", "laterality")}
         described = {name: row.get(name) for name in DESCRIPTIONS}
@@ -104,9 +105,10 @@ def _by_key(rows: pl.DataFrame, keys: list[str], path: Path) -> dict[tuple[str, 
         if (earlier.subtype, earlier.nodule_id, earlier.site) != (label.subtype, label.nodule_id, label.site):
             conflicts.append(f"{place(path, earlier.line)} and {place(path, label.line)} have the same {key}")
     if keyless or conflicts:
+        found = "\n".join(filter(None, [every_row(keyless, path), *(f"  - {each}" for each in conflicts)]))
         raise BadInputError(
-            f"Every row of a label table names its files by one key, and no key has two labels. In {path.name}:\n"
-            f"{listing([f'{each}: no key' for each in keyless] + conflicts)}\nWhere a patient has several nodules, "
+            "Every row of a label table names its files by one key, and no key has two labels. In "
+            f"{path.name}:\n{found}\nWhere a patient has several nodules, "
             f"name each by its accession_number, series or object. {NOTHING_WRITTEN}"
         )
     return labels

@@ -1,6 +1,7 @@
 """Label text becomes a known class, or one error that lists every unknown label with a suggestion."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -24,19 +25,24 @@ class Vocabulary:
     malignant_by_class: Mapping[str, bool]
 
     def find(self, text: str) -> str | None:
-        """The class that a text names, whatever its case and surrounding space; None where there is none."""
-        wanted = text.strip().casefold()
-        return next((name for name in self.malignant_by_class if name.casefold() == wanted), None)
+        """The class that a text names, whatever its case, space and width; None where there is none."""
+        wanted = spelling(text)
+        return next((name for name in self.malignant_by_class if spelling(name) == wanted), None)
 
     def suggestion(self, text: str) -> str:
         """A did-you-mean for an unknown label, or nothing."""
         return did_you_mean(text, self.malignant_by_class)
 
 
+def spelling(text: str) -> str:
+    """A text without what its writer may not have meant: case, width (as of full-width letters) and extra space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
 def did_you_mean(text: str, names: Iterable[str]) -> str:
     """`; did you mean X?` for the name nearest to a text, or an empty string."""
-    by_key = {name.casefold(): name for name in names}
-    near = difflib.get_close_matches(text.strip().casefold(), by_key, n=1, cutoff=0.6)
+    by_key = {spelling(name): name for name in names}
+    near = difflib.get_close_matches(spelling(text), by_key, n=1, cutoff=0.6)
     return f"; did you mean {by_key[near[0]]!r}?" if near else ""
 
 
@@ -46,16 +52,16 @@ def vocabulary(malignant_classes: tuple[str, ...] = (), non_malignant_classes: t
     Raises BadInputError where a declared class has no name, or would be both malignant and not.
     """
     known = dict.fromkeys(NON_MALIGNANT_ORDER, False) | dict.fromkeys(MALIGNANT_ORDER, True)
-    keys = {name.casefold(): malignant for name, malignant in known.items()}
+    keys = {spelling(name): malignant for name, malignant in known.items()}
     declared = [(name.strip(), True) for name in malignant_classes]
     declared += [(name.strip(), False) for name in non_malignant_classes]
     wrong: list[str] = []
     for name, malignant in declared:
         if not name:
             wrong.append("an empty name")
-        elif keys.setdefault(name.casefold(), malignant) != malignant:
+        elif keys.setdefault(spelling(name), malignant) != malignant:
             wrong.append(f"{name!r} declared {'' if malignant else 'non-'}malignant, known as the opposite")
-        elif name.casefold() not in {each.casefold() for each in known}:
+        elif spelling(name) not in {spelling(each) for each in known}:
             known[name] = malignant
     if wrong:
         raise BadInputError(
@@ -67,7 +73,7 @@ def vocabulary(malignant_classes: tuple[str, ...] = (), non_malignant_classes: t
 
 def truth_of(text: str) -> bool | None:
     """Malignant or not, from a cell of a `malignant` column; None where it is neither."""
-    key = text.strip().casefold()
+    key = spelling(text)
     return True if key in YES else False if key in NO else None
 
 

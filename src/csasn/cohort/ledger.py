@@ -18,7 +18,12 @@ FIXES = {
     "windowed-16-bit": "its grey of more than 8 bits was windowed from its smallest to its largest value",
     "windowed-float": "its floating-point grey was windowed from its smallest to its largest value",
     "wrong-extension": "it was read by its content, which its name's ending contradicts",
-    "path-normalised": "its path was written in another form than the table's",
+    "path-normalised": "its row's path was made plain: POSIX separators, relative to the table, no empty parts",
+    "label-normalised": "its label was spelt otherwise than its class, in case, space or width",
+    "site-normalised": "its site was spelt otherwise than in most rows, in case, space or width",
+    "space-trimmed": "space around cells of its row was left out",
+    "text-recoded": "the table has a byte order mark or is UTF-16 or UTF-32, and was read as such",
+    "line-break-in-cell": "the table has line breaks within quoted cells, which were read as parts of them",
     "cropped-to-region": "cropped to the B-mode ultrasound region",
     "one-of-several-regions": "the largest of several B-mode regions was taken",
     "monochrome1-inverted": "MONOCHROME1: dark and bright were exchanged",
@@ -53,6 +58,11 @@ class LedgerRow:
     code: str
     reason: str
     outcome: Outcome = "refused"
+
+
+def fixed_row(item: str, code: str) -> LedgerRow:
+    """The row of an item that was used after a fix."""
+    return LedgerRow(item=item, outcome="fixed", code=code, reason=FIXES[code])
 
 
 def ledger_csv(rows: Iterable[LedgerRow]) -> bytes:

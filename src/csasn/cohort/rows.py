@@ -1,75 +1,150 @@
-"""The rows of a table are checked together: labels, keys and paths, each fault one error that lists every row."""
+"""The rows of a table are checked together: keys, labels and declared partitions, each fault listing every row."""
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Iterable
+from pathlib import Path
 
 import polars as pl
 
-from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabulary, truth_of
-from csasn.errors import BadInputError, listing
+from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabulary, spelling, truth_of
+from csasn.errors import BadInputError
 
 LINE = "_line"
 DEFAULT_SITE = "site-1"
 NOTHING_WRITTEN = "Nothing was written."
+KEYS = ("site", "patient_id", "nodule_id")
+# What other programs write for an empty cell: as a key it would make one patient of many.
+PLACEHOLDERS = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "--", "?", "unknown")
+# Boolean columns that say which rows were put in order, and the ledger's code of it.
+TRIMMED, LABEL_FIXED, SITE_FIXED, PATH_FIXED = "_trimmed", "_label_fixed", "_site_fixed", "_path_fixed"
 
 
 def place(source: Path, line: int) -> str:
-    """Where a row stands: the line of a text file, the row of a parquet file."""
-    return f"{'line' if source.suffix.lower() in ('.csv', '.tsv', '.tab') else 'row'} {line}"
+    """Where a row stands: the line of a text file, the row of a workbook or parquet file."""
+    return f"{_unit(source)} {line}"
+
+
+def _unit(source: Path) -> str:
+    return "line" if source.suffix.lower() in (".csv", ".tsv", ".tab") else "row"
+
+
+def every_row(found: Iterable[tuple[int, str]], source: Path) -> str:
+    """Every offending row, none left out: `  - line 3: what`, or `  - lines 3, 7-9: what` where rows share it."""
+    lines_of: dict[str, list[int]] = {}
+    for line, what in found:
+        lines_of.setdefault(what, []).append(line)
+    unit = _unit(source)
+    return "\n".join(
+        f"  - {unit}{'s' if len(lines) > 1 else ''} {_ranges(lines)}: {what}" for what, lines in lines_of.items()
+    )
+
+
+def _ranges(lines: list[int]) -> str:
+    runs: list[list[int]] = []
+    for line in sorted(lines):
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def offending(rows: pl.DataFrame, column: str, invariant: str, source: Path) -> None:
     """Raise BadInputError for the given rows, if any: the invariant, then place and cell of each."""
     if not rows.is_empty():
-        found = [f"{place(source, line)}: {cell!r}" for line, cell in rows.select(LINE, column).iter_rows()]
-        raise BadInputError(f"{invariant}. In {source}:\n{listing(found)}\nCorrect these rows. {NOTHING_WRITTEN}")
+        found = ((line, repr(cell)) for line, cell in rows.select(LINE, column).iter_rows())
+        raise BadInputError(
+            f"{invariant}. In {source}:\n{every_row(found, source)}\nCorrect these rows. {NOTHING_WRITTEN}"
+        )
+
+
+def trimmed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Text cells without surrounding space, empty ones null, empty rows left out; `_trimmed` marks what had space."""
+    cells = pl.col(pl.String)
+    rows = rows.with_columns(
+        cells.str.strip_chars().replace("", None), pl.any_horizontal(cells != cells.str.strip_chars()).alias(TRIMMED)
+    )
+    return rows.filter(pl.any_horizontal(cells.is_not_null())).with_columns(pl.col(TRIMMED).fill_null(value=False))
 
 
 def with_keys(rows: pl.DataFrame, source: Path) -> pl.DataFrame:
     """Rows with site and nodule keys filled in; a given nodule_id becomes unique across patients.
 
-    Raises BadInputError where image_path or patient_id is empty.
+    Sites whose names differ in case or space alone are one, by the name that most rows have; `_site_fixed` marks the
+    others. Raises BadInputError where image_path or patient_id is empty, or a key is a placeholder for an empty cell
+    or holds an invisible character.
     """
-    empty = [
-        f"{place(source, row[LINE])}: {name} is empty"
-        for row in rows.filter(pl.any_horizontal(pl.col("image_path", "patient_id").is_null())).iter_rows(named=True)
-        for name in ("image_path", "patient_id")
-        if row[name] is None
-    ]
-    if empty:
-        raise BadInputError(
-            f"Every row has an image_path and a patient_id, so that no patient is split unseen. In {source}:\n"
-            f"{listing(empty)}\nFill them in, or remove the rows. {NOTHING_WRITTEN}"
-        )
+    _refuse_empty(rows, source)
+    for key in (name for name in KEYS if name in rows.columns):
+        invisible = rows.filter(pl.col(key).str.contains(r"\p{Cf}"))
+        offending(invisible, key, f"{key} is visible text, so that one key is not taken for two", source)
     site = pl.col("site") if "site" in rows.columns else pl.lit(None, dtype=pl.String)
     rows = rows.with_columns(site=site.fill_null(DEFAULT_SITE))
+    name_of = _site_names(rows)
     nodule = pl.col("nodule_id") if "nodule_id" in rows.columns else pl.lit(None, dtype=pl.String)
-    return rows.with_columns(nodule_id=pl.coalesce(pl.format("{}/{}", "patient_id", nodule), "patient_id"))
+    return rows.with_columns(
+        pl.col("site").replace(name_of),
+        pl.col("site").is_in(list(name_of)).alias(SITE_FIXED),
+        nodule_id=pl.coalesce(pl.format("{}/{}", "patient_id", nodule), "patient_id"),
+    )
+
+
+def _refuse_empty(rows: pl.DataFrame, source: Path) -> None:
+    found: list[tuple[int, str]] = []
+    for name in ("image_path", *KEYS):
+        if name not in rows.columns:
+            continue
+        empty = pl.col(name).str.to_lowercase().is_in(PLACEHOLDERS)
+        if name in ("image_path", "patient_id"):
+            empty = empty.fill_null(value=True)
+        for line, cell in rows.filter(empty).select(LINE, name).iter_rows():
+            found.append((line, f"{name} is empty" if cell is None else f"{name} {cell!r} stands for an empty cell"))
+    if found:
+        raise BadInputError(
+            f"Every row has an image_path and a patient_id, so that no patient is split unseen. In {source}:\n"
+            f"{every_row(found, source)}\nFill them in, or remove the rows. {NOTHING_WRITTEN}"
+        )
+
+
+def _site_names(rows: pl.DataFrame) -> dict[str, str]:
+    """The name of the site for each spelling that is not the usual one."""
+    usual: dict[str, str] = {}
+    counted = sorted(rows.group_by("site").len().iter_rows(), key=lambda found: (-found[1], found[0]))
+    for name, _ in counted:
+        usual.setdefault(spelling(name), name)
+    return {name: usual[spelling(name)] for name, _ in counted if usual[spelling(name)] != name}
 
 
 def with_labels(rows: pl.DataFrame, words: Vocabulary, source: Path) -> pl.DataFrame:
     """Rows with `malignant` and `subtype` made from the columns subtype, label and malignant that are there.
 
-    The most specific statement names the class. Raises BadInputError listing every row whose label is unknown (with a
-    suggestion), missing, or contradicted by another column of the same row.
+    The most specific statement names the class; `_label_fixed` marks labels spelt otherwise than their class. Raises
+    BadInputError listing every row whose label is unknown (with a suggestion), missing, or contradicted by another
+    column of the same row.
     """
     columns = [name for name in ("subtype", "label", "malignant") if name in rows.columns]
-    readings = {cells: _reading(dict(zip(columns, cells, strict=True)), words) for cells in set(rows[columns].rows())}
-    read = [readings[cells] for cells in rows[columns].rows()]
-    wrong = [
-        f"{place(source, line)}: {reading}"
-        for line, reading in zip(rows[LINE].to_list(), read, strict=True)
-        if isinstance(reading, str)
-    ]
-    if wrong:
+    spellings = rows.select(columns).unique()
+    readings = [_reading(cells, words) for cells in spellings.to_dicts()]
+    known = [(None, None) if isinstance(reading, str) else reading for reading in readings]
+    named = [[cells[name] for name in columns if name != "malignant"] for cells in spellings.to_dicts()]
+    answers = spellings.rename({name: f"_{name}" for name in columns}).with_columns(
+        pl.Series("malignant", [malignant for malignant, _ in known], dtype=pl.Boolean),
+        pl.Series("subtype", [name for _, name in known], dtype=pl.String),
+        pl.Series("_wrong", [reading if isinstance(reading, str) else None for reading in readings], dtype=pl.String),
+        pl.Series(
+            LABEL_FIXED, [any(text not in (None, *words.malignant_by_class) for text in texts) for texts in named]
+        ),
+    )
+    asked = rows.rename({name: f"_{name}" for name in columns})
+    keys = [f"_{name}" for name in columns]
+    read = asked.join(answers, on=keys, how="left", nulls_equal=True, maintain_order="left").drop(keys)
+    wrong = read.filter(pl.col("_wrong").is_not_null())
+    if not wrong.is_empty():
         raise BadInputError(
-            f"Every row has one known label: {', '.join(words.malignant_by_class)}. In {source}:\n{listing(wrong)}\n"
+            f"Every row has one known label: {', '.join(words.malignant_by_class)}. In {source}:\n"
+            f"{every_row(wrong.select(LINE, '_wrong').iter_rows(), source)}\n"
             f"Correct them, or declare further classes as malignant or non-malignant. {NOTHING_WRITTEN}"
         )
-    pairs = [reading for reading in read if not isinstance(reading, str)]
-    return rows.drop("label", strict=False).with_columns(
-        pl.Series("malignant", [malignant for malignant, _ in pairs], dtype=pl.Boolean),
-        pl.Series("subtype", [name for _, name in pairs], dtype=pl.String),
-    )
+    return read.drop("_wrong")
 
 
 def _reading(cells: dict[str, str | None], words: Vocabulary) -> tuple[bool, str] | str:
@@ -98,64 +173,18 @@ def _reading(cells: dict[str, str | None], words: Vocabulary) -> tuple[bool, str
     return words.malignant_by_class[named[0]], (specific or named)[0]
 
 
-def with_paths(rows: pl.DataFrame, root: Path, source: Path) -> pl.DataFrame:
-    """Rows whose image and mask paths are plain, lie below `root` and exist; each image stands in one row.
-
-    Raises BadInputError for paths outside the root (absolute, through "..", or by a link), for missing files, for an
-    image with two labels, and for a duplicate image.
-    """
-    columns = [name for name in ("image_path", "mask_path") if name in rows.columns]
-    real_root = root.resolve()
-    for name in columns:
-        plain = [None if text is None else _plain(text, root) for text in rows[name].to_list()]
-        rows = rows.with_columns(pl.Series(name, plain, dtype=pl.String))
-        outside = [text is not None and _outside(text, real_root) for text in plain]
-        offending(rows.filter(pl.Series(outside)), name, f"{name} lies below {root}, the folder of the table", source)
-    for name in columns:
-        missing = [text is not None and not _exists(root / text) for text in rows[name].to_list()]
-        offending(rows.filter(pl.Series(missing)), name, f"{name} names an existing file below {root}", source)
-    _refuse_repeated(rows, source)
-    return rows
-
-
-def _plain(text: str, root: Path) -> str:
-    if "\\" in text and not _exists(root / text):
-        windows = PureWindowsPath(text)
-        text = windows.as_posix() if not windows.drive else f"/{windows.as_posix()}"
-    return str(PurePosixPath(text))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except PermissionError:  # it may be there; reading it is refused later, into the ledger
-        return True
-    except (OSError, ValueError):  # a name that no file can have
-        return False
-
-
-def _outside(text: str, real_root: Path) -> bool:
-    path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts:
-        return True
-    try:
-        return not (real_root / path).resolve().is_relative_to(real_root)
-    except (OSError, RuntimeError, ValueError):  # a loop of links, or a name that no file can have
-        return True
-
-
-def _refuse_repeated(rows: pl.DataFrame, source: Path) -> None:
-    repeated = rows.filter(pl.len().over("image_path") > 1).sort("image_path", LINE)
-    conflict = repeated.filter(pl.struct("malignant", "subtype").n_unique().over("image_path") > 1)
-    for found, invariant in (
-        (conflict, "An image has one label; these rows give it several"),
-        (repeated, "An image stands in one row; these rows repeat it"),
-    ):
-        if not found.is_empty():
-            lines = [
-                f"{place(source, row[LINE])}: {row['image_path']} (patient {row['patient_id']}, {row['subtype']})"
-                for row in found.iter_rows(named=True)
-            ]
-            raise BadInputError(
-                f"{invariant}. In {source}:\n{listing(lines)}\nKeep the right row of each. {NOTHING_WRITTEN}"
-            )
+def refuse_shared_hints(rows: pl.DataFrame, source: Path) -> None:
+    """Raise BadInputError, listing every row, where a patient stands in two declared partitions (split_hint)."""
+    if "split_hint" not in rows.columns:
+        return
+    shared = rows.filter(pl.col("split_hint").n_unique().over("patient_id") > 1).sort("patient_id", LINE)
+    if not shared.is_empty():
+        found = (
+            (line, f"patient {patient!r} in {hint or 'no partition'}")
+            for line, patient, hint in shared.select(LINE, "patient_id", "split_hint").iter_rows()
+        )
+        raise BadInputError(
+            f"A patient stands in one declared partition (split_hint), or in none. In {source}:\n"
+            f"{every_row(found, source)}\nGive all images of a patient one partition, or leave split_hint out. "
+            f"{NOTHING_WRITTEN}"
+        )

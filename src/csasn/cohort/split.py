@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from csasn.cells import escaped_cells
 from csasn.cohort.integrity import alike_check, keys_with_several, split_checks
 from csasn.cohort.labels import UNKNOWN_NON_MALIGNANT, UNKNOWN_SUBTYPE, class_label
 from csasn.config import Scheme, SplitSettings
 from csasn.errors import BadInputError, listing
-from csasn.files import file_sha256, write_bytes, write_json
+from csasn.files import file_sha256, write_json, write_whole
 from csasn.runs import Run
 from csasn.schema import PARTITIONS, SPLIT_COLUMNS
 
@@ -24,10 +25,14 @@ Assignment = dict[str, str]  # patient -> partition
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patients:
-    """Every patient, sorted: the labels of its images, and the rarest of them, which is its stratum."""
+    """Every patient dealt (of look-alikes the first for all), sorted: labels, stratum (the rarest label), size.
+
+    The size is the number of patients that are dealt as this one.
+    """
 
     labels: Mapping[str, frozenset[str]]
     stratum: Mapping[str, str]
+    size: Mapping[str, int]
 
     def strata(self, among: Iterable[str]) -> dict[str, list[str]]:
         """Patients by stratum: the rarest stratum first, patients sorted."""
@@ -40,6 +45,12 @@ class Patients:
         """Number of patients of every class, without the strata of unknown class."""
         return Counter(label for labels in self.labels.values() for label in labels if label not in UNKNOWN)
 
+    def lone(self) -> dict[str, str]:
+        """The patient of each class that has one alone: class -> patient."""
+        single = {name for name, n in self.classes().items() if n == 1}
+        found = {name: patient for patient, labels in self.labels.items() for name in labels & single}
+        return dict(sorted(found.items()))
+
 
 def make_split(
     manifest: pl.DataFrame, settings: SplitSettings, *, pairs: Sequence[tuple[str, str]] = ()
@@ -47,26 +58,42 @@ def make_split(
     """One row per fold and image, sorted by both: fold, image_path, patient_id, partition.
 
     The unit is the patient; patients that a pair of pictures (image paths) joins are dealt as one. The deal depends on
-    the settings and on what the manifest says, not on its row order. Raises BadInputError where a class has one
-    patient, where a fold would train without a class or have nothing to tune on, where sites or declared partitions
+    the settings and on what the manifest says, not on its row order. The one patient of a class that settings keep
+    ("not-estimable") is learned from in every fold and never tested. Raises BadInputError where a class has one patient
+    otherwise, where a fold would train without a class or have nothing to tune on, where sites or declared partitions
     share a patient, and where pictures that look alike join them.
     """
     unit = joined_patients(manifest, pairs)
-    dealt = manifest.with_columns(pl.col("patient_id").replace(unit))
+    dealt = manifest.select("patient_id", "malignant", "subtype", "site", "split_hint").with_columns(
+        pl.col("patient_id").replace(unit)
+    )
     _refuse_joined_across(manifest, dealt, settings, pairs)
-    patients = _patients(dealt)
-    _check_class_sizes(patients)
+    patients = _patients(dealt, unit)
+    if settings.lone_classes == "refuse":
+        _refuse_lone_classes(patients)
     folds = SCHEMES[settings.scheme](dealt, patients, settings)
     _check_folds(folds, patients)
-    images = manifest.select("image_path", "patient_id")
+    images = manifest.select("image_path", "patient_id", unit=pl.col("patient_id").replace(unit))
+    images = images.sort("image_path", "patient_id")
     frames = [
-        images.with_columns(
-            pl.lit(fold).alias("fold"),
-            pl.col("patient_id").replace(unit).replace_strict(partitions, return_dtype=pl.String).alias("partition"),
-        )
+        images.join(
+            pl.DataFrame({"unit": list(partitions), "partition": list(partitions.values())}),
+            on="unit",
+            how="left",
+            maintain_order="left",
+        ).select(pl.lit(fold, dtype=pl.Int32).alias("fold"), "image_path", "patient_id", "partition")
         for fold, partitions in enumerate(folds)
     ]
-    return pl.concat(frames).select(pl.col(n).cast(t) for n, t in SPLIT_COLUMNS.items()).sort("fold", "image_path")
+    return pl.concat(frames).select(pl.col(n).cast(t) for n, t in SPLIT_COLUMNS.items())
+
+
+def never_tested(manifest: pl.DataFrame, settings: SplitSettings, pairs: Sequence[tuple[str, str]]) -> set[str]:
+    """Patients that settings keep although they are the only ones of a class: learned from, never tested."""
+    if settings.lone_classes == "refuse" or settings.scheme == "leave-one-site-out":
+        return set()
+    unit = joined_patients(manifest, pairs)
+    lone = set(_patients(manifest.with_columns(pl.col("patient_id").replace(unit)), unit).lone().values())
+    return {name for name in manifest["patient_id"].unique() if unit.get(name, name) in lone}
 
 
 def joined_patients(manifest: pl.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -110,12 +137,9 @@ def split_run(run: Run) -> Path:
     """Write split.csv of a run and its checks into certificate.json; BadInputError where a check fails."""
     manifest = run.manifest()
     settings = run.configuration.split
-    pairs = _pairs_of(run.certificate())
-    together = settings.near_duplicates == "together"
-    split = make_split(manifest, settings, pairs=pairs if together else ())
-    checks = split_checks(manifest, split, scheme=settings.scheme)
-    alike = alike_check(split, pairs)
-    checks.append(alike if together else alike | {"passed": True, "name": f"{alike['name']} (ignored by settings)"})
+    pairs = pairs_of(run.certificate())
+    split = make_split(manifest, settings, pairs=pairs if settings.near_duplicates == "together" else ())
+    checks = checks_of_split(manifest, split, settings, pairs)
     failed = [f"{check['name']}: {found}" for check in checks if not check["passed"] for found in _rows(check["found"])]
     if failed:
         raise BadInputError(
@@ -123,14 +147,25 @@ def split_run(run: Run) -> Path:
             "Correct the manifest's source (image_path is unique) and ingest it again. Nothing was written."
         )
     path = run.path("split.csv")
-    write_bytes(path, split.write_csv().encode())
+    write_whole(path, escaped_cells(split).write_csv)
     stated = {"split_checks": checks, "split_sha256": file_sha256(path)}
     write_json(run.path("certificate.json"), run.certificate() | stated)
     run.finish("split", inputs=("manifest.parquet",), outputs=("split.csv",))
     return path
 
 
-def _pairs_of(certificate: Mapping[str, object]) -> list[tuple[str, str]]:
+def checks_of_split(
+    manifest: pl.DataFrame, split: pl.DataFrame, settings: SplitSettings, pairs: Sequence[tuple[str, str]]
+) -> list[dict[str, object]]:
+    """Every check of a split against its manifest and the pairs of pictures of different patients that look alike."""
+    together = settings.near_duplicates == "together"
+    untested = never_tested(manifest, settings, pairs if together else ())
+    checks = split_checks(manifest, split, scheme=settings.scheme, untested=untested)
+    alike = alike_check(split, pairs)
+    return [*checks, alike if together else alike | {"passed": True, "name": f"{alike['name']} (ignored by settings)"}]
+
+
+def pairs_of(certificate: Mapping[str, object]) -> list[tuple[str, str]]:
     """Pictures of different patients that look alike, by the certificate."""
     pairs = certificate.get("near_duplicates", [])
     found = pairs if isinstance(pairs, list) else []
@@ -141,15 +176,18 @@ def _rows(found: object) -> list[object]:
     return found if isinstance(found, list) else [found]
 
 
-def _patients(manifest: pl.DataFrame) -> Patients:
-    labelled = manifest.select("patient_id", label=class_label()).unique().sort("patient_id", "label")
+def _patients(dealt: pl.DataFrame, unit: Mapping[str, str]) -> Patients:
+    labelled = dealt.select("patient_id", label=class_label()).unique().sort("patient_id", "label")
     labels: defaultdict[str, list[str]] = defaultdict(list)
     for patient, label in labelled.iter_rows():
         labels[patient].append(label)
     n_patients = Counter(labelled["label"].to_list())
+    sets: dict[tuple[str, ...], frozenset[str]] = {}  # few sets are shared by many patients
+    joined = Counter(unit.values())
     return Patients(
-        labels={patient: frozenset(found) for patient, found in labels.items()},
+        labels={patient: sets.setdefault(tuple(found), frozenset(found)) for patient, found in labels.items()},
         stratum={patient: min(found, key=lambda name: (n_patients[name], name)) for patient, found in labels.items()},
+        size={patient: max(1, joined[patient]) for patient in labels},
     )
 
 
@@ -162,24 +200,36 @@ def _target(n: int, fraction: float) -> int:
     return math.floor(n * fraction + 0.5)
 
 
-def _shuffled(patients: list[str], generator: np.random.Generator) -> list[str]:
-    return [patients[i] for i in generator.permutation(len(patients))]
+def _shuffled(members: list[str], patients: Patients, generator: np.random.Generator) -> list[str]:
+    """Members in random order, those that stand for most patients first: what follows can still even them out."""
+    drawn = [members[i] for i in generator.permutation(len(members))]
+    return sorted(drawn, key=lambda patient: -patients.size[patient])
 
 
 def _grouped_kfold(_: pl.DataFrame, patients: Patients, settings: SplitSettings) -> list[Assignment]:
-    """Each stratum dealt round the folds; the next stratum goes on where the last one stopped."""
-    if len(patients.labels) < settings.n_folds:
+    """Each patient is tested in the fold that has fewest of its stratum, then of its other labels, then of all."""
+    kept = set(patients.lone().values())
+    if len(patients.labels) - len(kept) < settings.n_folds:
         raise BadInputError(
             f"Every fold tests at least one patient; {settings.n_folds} folds were asked for and the cohort has "
-            f"{len(patients.labels)} patients. Lower split.n_folds or add patients."
+            f"{len(patients.labels) - len(kept)} patients to test. Lower split.n_folds or add patients."
         )
     generator = _generator(settings)
     tested: list[set[str]] = [set() for _ in range(settings.n_folds)]
-    turn = 0
-    for members in patients.strata(patients.labels).values():
-        for patient in _shuffled(members, generator):
+    totals = [0] * settings.n_folds
+    counts: list[Counter[str]] = [Counter() for _ in range(settings.n_folds)]
+    for stratum, members in patients.strata(patients.labels.keys() - kept).items():
+        strata = [0] * settings.n_folds
+        for patient in _shuffled(members, patients, generator):
+            others = patients.labels[patient] - {stratum}
+            turn = min(
+                range(settings.n_folds),
+                key=lambda fold: (strata[fold], sum(counts[fold][name] for name in others), totals[fold]),
+            )
             tested[turn].add(patient)
-            turn = (turn + 1) % settings.n_folds
+            strata[turn] += patients.size[patient]
+            totals[turn] += patients.size[patient]
+            counts[turn].update(dict.fromkeys(patients.labels[patient], patients.size[patient]))
     return [_with_tuning(test, patients, settings, fold) for fold, test in enumerate(tested)]
 
 
@@ -226,9 +276,21 @@ def _holdout(manifest: pl.DataFrame, patients: Patients, settings: SplitSettings
     generator = _generator(settings)
     test: set[str] = set()
     for members in patients.strata(patients.labels).values():
-        n_test = min(max(1, _target(len(members), settings.test_fraction)), len(members) - 1)
-        test.update(_shuffled(members, generator)[:n_test])
+        n_patients = sum(patients.size[patient] for patient in members)
+        wanted = max(1, _target(n_patients, settings.test_fraction))
+        drawn = _shuffled(members, patients, generator)
+        test.update(_up_to(wanted, drawn, patients)[: len(members) - 1])
     return [_with_tuning(test, patients, settings, 0)]
+
+
+def _up_to(wanted: int, drawn: Sequence[str], patients: Patients) -> list[str]:
+    """The first of the drawn that together stand for no more patients than wanted; the smallest where none does."""
+    taken: list[str] = []
+    for patient in drawn:
+        if patients.size[patient] <= wanted:
+            taken.append(patient)
+            wanted -= patients.size[patient]
+    return taken or list(drawn[-1:])
 
 
 def _declared(manifest: pl.DataFrame, patients: Patients, settings: SplitSettings) -> Assignment:
@@ -258,23 +320,30 @@ def _with_tuning(test: set[str], patients: Patients, settings: SplitSettings, fo
     tuning: set[str] = set()
     for members in patients.strata(outside).values():
         least = 1 if len(members) >= MIN_TUNED_CLASS else 0
-        wanted = max(least, _target(len(members), settings.tuning_fraction))
-        for patient in _shuffled(members, generator):
-            if wanted and all(training[label] > 1 for label in patients.labels[patient]):
+        n_patients = sum(patients.size[patient] for patient in members)
+        wanted = max(least, _target(n_patients, settings.tuning_fraction))
+        drawn = _shuffled(members, patients, generator)
+        n_taken = 0
+        for patient in drawn:
+            size = patients.size[patient]
+            fits = n_taken + size <= wanted or (least and not n_taken and patient == drawn[-1])
+            if fits and all(training[label] > 1 for label in patients.labels[patient]):
                 training.subtract(patients.labels[patient])
                 tuning.add(patient)
-                wanted -= 1
+                n_taken += size
     return {
         patient: "test" if patient in test else "tuning" if patient in tuning else "train"
         for patient in patients.labels
     }
 
 
-def _check_class_sizes(patients: Patients) -> None:
-    if single := [f"class {name}: 1 patient" for name, n in sorted(patients.classes().items()) if n < 2]:
+def _refuse_lone_classes(patients: Patients) -> None:
+    if single := [f"class {name}: 1 patient ({patient})" for name, patient in patients.lone().items()]:
         raise BadInputError(
             f"A class needs 2 patients, one to learn from and one to test on. These have too few:\n{listing(single)}\n"
-            "Add patients, or merge the class with another or drop it, and ingest again."
+            "Add patients, or merge the class with another or drop it, and ingest again; or set split.lone_classes to "
+            "not-estimable: such a patient is then learned from in every fold, never tested, and the class reported as "
+            "not estimable."
         )
 
 

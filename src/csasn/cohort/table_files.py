@@ -1,0 +1,239 @@
+"""A table file (CSV, TSV, Excel or parquet) becomes text columns, each row with the line that it stands on."""
+
+import codecs
+import csv
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from csasn.cohort.ledger import LedgerRow, fixed_row
+from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row
+from csasn.errors import BadInputError, listing
+
+SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".parquet": None}
+SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
+SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
+# UTF-32 before UTF-16, whose mark it begins with.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+ERROR_CELL = re.compile(rb'<c\b[^>]*\br="([A-Z]+\d+)"[^>]*\bt="e"')
+CHUNK_ROWS = 50_000  # rows of text held as Python objects at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFile:
+    """The rows of a table as text as it stands there, file lines in `_line`, and what was put in order to read it."""
+
+    rows: pl.DataFrame
+    fixes: tuple[LedgerRow, ...] = ()
+
+
+class _Reader(Iterator[list[str]], Protocol):
+    line_num: int
+
+
+def read_table(path: Path) -> TableFile:
+    """A CSV, TSV, Excel or parquet file as text columns; rows without any text are left out.
+
+    "007" stays "007"; a byte order mark and UTF-16 are understood; a quoted line break is part of its cell.
+    Raises BadInputError where the file is missing, empty, badly formed, or names a column twice.
+    """
+    if not path.is_file():
+        raise BadInputError(f"A table is a file; there is none at {path}.")
+    suffix = path.suffix.lower()
+    fixes: list[str] = []
+    if suffix not in (*SUFFIXES, *SHEETS):
+        raise BadInputError(
+            f"A table ends in {', '.join((*SUFFIXES, *SHEETS))}; received {path.name}. Export it as one of these."
+        )
+    if suffix in SHEETS:
+        rows = _sheet_rows(path)
+    elif (separator := SUFFIXES[suffix]) is None:
+        rows = _parquet_rows(path)
+    else:
+        encoding = _encoding(path)
+        rows = _text_rows(path, separator, encoding)
+        fixes = ["text-recoded"] if encoding != "utf-8" else []
+    cells = pl.all().exclude(LINE)
+    rows = rows.filter(pl.any_horizontal(cells.str.contains(r"\S")))
+    if rows.is_empty():
+        raise BadInputError(f"A table needs at least one row below its header; {path} has none. {NOTHING_WRITTEN}")
+    nul = rows.filter(pl.any_horizontal(cells.str.contains("\0", literal=True)))
+    if not nul.is_empty():
+        raise BadInputError(
+            f"A table is text; these rows of {path} hold NUL characters:\n"
+            f"{every_row(((line, 'a NUL character') for line in nul[LINE]), path)}\nExport it again. {NOTHING_WRITTEN}"
+        )
+    if rows.select(pl.any_horizontal(cells.str.contains(r"[\r\n]")).any()).item():
+        fixes.append("line-break-in-cell")
+    return TableFile(rows=rows, fixes=tuple(fixed_row(path.name, code) for code in fixes))
+
+
+def _parquet_rows(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise BadInputError(f"{path} is not readable parquet ({error}): export it again.") from error
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.Binary]
+    if nested:
+        raise BadInputError(f"Every column of {path} holds one plain value a row. These do not:\n{listing(nested)}")
+    names = _checked_header(frame.columns, ",", path)
+    return frame.cast(pl.String).rename(dict(zip(frame.columns, names, strict=True))).with_row_index(LINE, offset=1)
+
+
+def _sheet_rows(path: Path) -> pl.DataFrame:
+    """The one sheet of a workbook that is not empty, as text; its first filled row is the header."""
+    try:
+        sheets = pl.read_excel(
+            path,
+            sheet_id=0,
+            has_header=False,
+            infer_schema_length=0,
+            raise_if_empty=False,
+            drop_empty_rows=False,  # so that rows keep their numbers
+            read_options={"skip_rows": 0},
+        )
+    except Exception as error:
+        raise BadInputError(f"{path} is not a readable workbook ({type(error).__name__}): save it again.") from error
+    filled = {name: sheet for name, sheet in sheets.items() if not sheet.is_empty()}
+    if not filled:
+        raise BadInputError(f"A table begins with a header; {path} has none in any of its sheets.")
+    if len(filled) > 1:
+        raise BadInputError(
+            f"A table is one sheet; {path} has {len(filled)} that are not empty:\n{listing(list(filled))}\n"
+            "Save the right one as a workbook of its own."
+        )
+    _refuse_error_cells(path)
+    sheet = next(iter(filled.values())).cast(pl.String).with_row_index(LINE, offset=1)
+    sheet = sheet.filter(pl.any_horizontal(pl.all().exclude(LINE).str.contains(r"\S")))
+    header = [(cell or "").strip() for cell in sheet.row(0)[1:]] if not sheet.is_empty() else []
+    n_named = max((place + 1 for place, name in enumerate(header) if name), default=0)
+    names = _checked_header(header[:n_named], ",", path)
+    beyond = sheet[1:, n_named + 1 :]
+    if not beyond.is_empty() and beyond.select(pl.any_horizontal(pl.all().is_not_null().any())).item():
+        raise BadInputError(
+            f"Every filled column of {path} has a name in its first row; some beyond the last have none."
+        )
+    return sheet[1:, : n_named + 1].rename(dict(zip(sheet.columns[1 : n_named + 1], names, strict=True)))
+
+
+def _refuse_error_cells(path: Path) -> None:
+    """Raise BadInputError where a cell of an Excel workbook is an error (#N/A, #REF!): it would be read as empty."""
+    if path.suffix.lower() not in (".xlsx", ".xlsm"):
+        return
+    with zipfile.ZipFile(path) as archive:
+        sheets = [name for name in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name)]
+        wrong = [cell.decode() for name in sheets for cell in ERROR_CELL.findall(archive.read(name))]
+    if wrong:
+        every = "\n".join(f"  - cell {cell}" for cell in wrong)
+        raise BadInputError(
+            f"Every cell of a table has a value or is empty. These of {path} are errors (#N/A, #REF!, ...):\n{every}\n"
+            f"Correct or empty them. {NOTHING_WRITTEN}"
+        )
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8 unless a mark, or the NUL beside a first ASCII letter, says UTF-16 or UTF-32."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    marked = next((name for mark, name in MARKS if start.startswith(mark)), None)
+    if marked or len(start) < 2 or (start[0] == 0) == (start[1] == 0):
+        return marked or "utf-8"
+    return "utf-16-be" if start[0] == 0 else "utf-16-le"
+
+
+def _text_rows(path: Path, separator: str, encoding: str) -> pl.DataFrame:
+    begun = 1
+    reader: _Reader | None = None
+    try:
+        with path.open(encoding=encoding, newline="") as stream:
+            reader = csv.reader(stream, delimiter=separator, strict=True)
+            names = _checked_header(next(reader, []), separator, path)
+            chunks: list[pl.DataFrame] = []
+            ragged: list[tuple[int, str]] = []
+            cells: list[list[str]] = []
+            lines: list[int] = []
+            begun = reader.line_num + 1
+            for row in reader:
+                if len(row) == len(names):
+                    cells.append(row)
+                    lines.append(begun)
+                elif any(map(str.strip, row)):
+                    ragged.append((begun, f"{len(row)} cells"))
+                begun = reader.line_num + 1
+                if len(cells) == CHUNK_ROWS:
+                    chunks.append(_frame(names, cells, lines))
+                    cells, lines = [], []
+            chunks.append(_frame(names, cells, lines))
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"A table is UTF-8 or UTF-16 text; {path} is not:\n{_undecodable(path, encoding, error)}\n"
+            f"Save it as 'CSV UTF-8'. {NOTHING_WRITTEN}"
+        ) from error
+    except csv.Error as error:
+        last = reader.line_num if reader is not None else begun
+        raise BadInputError(
+            f"Quotes of a table are paired, and begin and end their cell. In {path} they do not from line {begun} to "
+            f"line {last} ({error}). Correct them, or export the table again. {NOTHING_WRITTEN}"
+        ) from error
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    if ragged:
+        raise BadInputError(
+            f"Every line of {path} has {len(names)} cells, as its header. These differ:\n{every_row(ragged, path)}\n"
+            f"Correct them, or export the table again. {NOTHING_WRITTEN}"
+        )
+    return pl.concat(chunks)
+
+
+def _frame(names: list[str], cells: list[list[str]], lines: list[int]) -> pl.DataFrame:
+    columns = zip(*cells, strict=True) if cells else ([] for _ in names)
+    series = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, columns, strict=True)]
+    return pl.DataFrame([pl.Series(LINE, lines, dtype=pl.UInt32), *series])
+
+
+def _undecodable(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
+    """Every line that is not UTF-8; of the wider encodings, whose lines cannot be told apart, the reason alone."""
+    if not encoding.startswith("utf-8"):
+        return listing([f"{encoding}: {error.reason}"])
+    wrong: list[tuple[int, str]] = []
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as found:
+                wrong.append((number, f"byte 0x{line[found.start]:02x} is not UTF-8"))
+    return every_row(wrong, path)
+
+
+def _checked_header(header: list[str], separator: str, path: Path) -> list[str]:
+    """The names of a header without surrounding space; BadInputError where one is missing or stands twice."""
+    names = [name.strip() for name in header]
+    if not any(names):
+        raise BadInputError(f"A table begins with a header; {path} has none in its first line. {NOTHING_WRITTEN}")
+    others = [word for sign, word in SEPARATORS.items() if sign != separator and sign in names[0]]
+    if len(names) == 1 and others:
+        raise BadInputError(
+            f"The cells of {path.name} are separated by {SEPARATORS[separator]}; its header {names[0]!r} has "
+            f"{others[0]}. Export it again, or correct its ending (.csv, .tsv). {NOTHING_WRITTEN}"
+        )
+    twice = sorted({name or "(no name)" for name in names if names.count(name) > 1 or name == LINE})
+    if twice:
+        raise BadInputError(
+            f"Every column of {path} has a name of its own ({LINE!r} is reserved). Received more than once:\n"
+            f"{listing(twice)}\nRename or remove them. {NOTHING_WRITTEN}"
+        )
+    return names
