@@ -17,7 +17,7 @@ from csasn.config import ImagingSettings
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256, write_whole
 
-PREPROCESSING_VERSION = 1  # raise it whenever `letterbox` or `read_picture` gives other pixels
+PREPROCESSING_VERSION = 2  # raise it whenever `letterbox` or `read_picture` gives other pixels
 
 Progress = Callable[[int, int], object]
 
