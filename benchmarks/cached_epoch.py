@@ -33,11 +33,11 @@ CONFIGURATION = Path(__file__).parents[1] / "configs" / "lite.toml"
 def one_epoch(trainee: Trainee, eyes: Eyes, rows: FoldRows, configuration: Configuration, fabric: Fabric) -> float:
     """Seconds of one frozen training epoch; with pixels the branches run without gradients, as frozen ones do."""
     stage = Stage(name="frozen", n_epochs=1, learning_rate=1e-3)
-    optimizer = torch.optim.AdamW(parameter_groups(trainee, stage, 0.05), lr=1e-3)
+    optimizer = torch.optim.AdamW(parameter_groups(trainee, stage, configuration.fit), lr=1e-3)
     trainee.train()
     trainee.network.branches.eval()
     started = time.perf_counter()
-    for batch in plan_epoch(rows, 0, configuration, n_views=eyes.source.n_views):
+    for batch in plan_epoch(rows, 0, configuration, n_views=eyes.source.n_views, mixup=0.4):
         given = look_at(batch, eyes, 0, configuration, used=trainee.network.neck.used)
         index = torch.from_numpy(eyes.cohort.class_index[batch.rows])
         malignant = torch.from_numpy(eyes.cohort.malignant[batch.rows])

@@ -1,11 +1,14 @@
 """The schedule and the groups by hand."""
 
 import math
+import re
 
 import pytest
+import torch
 
-from csasn.learning.optimisation import Stage, parameter_groups, rate_factor
-from small_training import FROZEN, trainee
+from csasn.config import FitSettings
+from csasn.learning.optimisation import Stage, parameter_groups, rate_factor, rate_schedule
+from small_training import CONFIGURATION, FROZEN, trainee
 
 
 def test_the_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
@@ -21,7 +24,7 @@ def test_the_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
 
 def test_frozen_groups_leave_the_branches_out() -> None:
     module = trainee()
-    groups = parameter_groups(module, FROZEN, 0.05)
+    groups = parameter_groups(module, FROZEN, CONFIGURATION.fit)
     grouped = {id(parameter) for group in groups for parameter in group["params"]}
     for name, parameter in module.named_parameters():
         in_branch = name.startswith("network.branches.")
@@ -29,15 +32,63 @@ def test_frozen_groups_leave_the_branches_out() -> None:
     assert {group["lr"] for group in groups} == {FROZEN.learning_rate}
 
 
-def test_finetuning_groups_give_the_neck_ten_times_the_rate_and_spare_vectors() -> None:
+FINETUNE = Stage(name="finetune", n_epochs=4, learning_rate=1e-5)
+
+
+def settings(**changes: object) -> FitSettings:
+    return FitSettings(**{"finetune_layer_decay": 0.5, **changes})
+
+
+def place(name: str) -> tuple[int | None, int]:
+    """Depth below the top and number of blocks, read off the parameter's name: six stages, six blocks."""
+    if not name.startswith("network.branches."):
+        return None, 0
+    if found := re.match(r"network\.branches\.\w+\.backbone\.blocks\.(\d+)\.", name):
+        return 0, int(found[1])
+    above = re.match(r"network\.branches\.\w+\.backbone\.(conv_head|bn2|norm\.)", name)
+    return 0, 10**6 if above else -1
+
+
+def test_finetuning_groups_follow_depth_and_spare_vectors() -> None:
     module = trainee()
-    parameter_groups(module, FROZEN, 0.05)
-    groups = parameter_groups(module, Stage(name="finetune", n_epochs=1, learning_rate=1e-5), 0.05)
+    parameter_groups(module, FROZEN, settings())
+    groups = parameter_groups(module, FINETUNE, settings())
     of = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(of) == sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
     for name, parameter in module.named_parameters():
         group = of[id(parameter)]
-        rate = 1e-5 if name.startswith("network.branches.") else 1e-4
-        assert group["lr"] == pytest.approx(rate), name
+        known, block = place(name)
+        if known is None:
+            assert group["lr"] == pytest.approx(1e-4), name
+        else:
+            n_blocks = len(module.network.branches[name.split(".")[2]].backbone.blocks)
+            depth = max(0, n_blocks - 1 - block)
+            assert group["lr"] == pytest.approx(1e-5 * 0.5**depth), name
         assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0), name
     assert of[id(module.loss.task_weights.log_variance)]["weight_decay"] == 0
+
+
+def test_only_the_last_blocks_are_trained() -> None:
+    module = trainee()
+    groups = parameter_groups(module, FINETUNE, settings(finetune_blocks=2))
+    grouped = {id(parameter) for group in groups for parameter in group["params"]}
+    for name, parameter in module.named_parameters():
+        known, block = place(name)
+        n_blocks = 0 if known is None else len(module.network.branches[name.split(".")[2]].backbone.blocks)
+        trained = known is None or block >= n_blocks - 2
+        assert (id(parameter) in grouped) == parameter.requires_grad == trained, name
+
+
+def test_blocks_join_from_the_top() -> None:
+    module = trainee()
+    gradual = settings(finetune_unfreeze_epochs=1, warmup_fraction=0.0)
+    groups = parameter_groups(module, FINETUNE, gradual)
+    optimizer = torch.optim.AdamW(groups, lr=1.0)
+    schedule = rate_schedule(optimizer, gradual, n_steps=20, n_steps_an_epoch=5)
+    for step in range(15):
+        for group in optimizer.param_groups:
+            asleep = group["depth"] is not None and step < 5 * group["depth"]
+            expected = 0 if asleep else group["initial_lr"] * rate_factor(step, 20, 0.0)
+            assert group["lr"] == pytest.approx(expected), (step, group["depth"])
+        optimizer.step()
+        schedule.step()

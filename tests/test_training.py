@@ -58,7 +58,7 @@ def test_tuning_auroc_by_hand() -> None:
 def test_an_epoch_shows_every_row_once_in_a_seeded_order() -> None:
     shown = []
     for epoch in (0, 0, 1):
-        plan = plan_epoch(ROWS, epoch, CONFIGURATION, n_views=2)
+        plan = plan_epoch(ROWS, epoch, CONFIGURATION, n_views=2, mixup=0.4)
         shown.append(np.concatenate([batch.rows for batch in plan]).tolist())
         assert {view for batch in plan for view in batch.views} == {0, 1}
         for batch in plan:

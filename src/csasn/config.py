@@ -154,7 +154,19 @@ class FitSettings(Settings):
     finetune_epochs: Annotated[int, Field(ge=0)] = 0
     """Most epochs of fine-tuning both branches; 0 leaves them frozen."""
     finetune_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
-    """Peak AdamW rate of the branches in fine-tuning; everything above them takes ten times that."""
+    """Peak AdamW rate of the branches' last blocks in fine-tuning; everything above them takes ten times that."""
+    finetune_blocks: Annotated[int, Field(ge=0)] = 0
+    """Last blocks (transformer) and stages (CNN) that are trained, on cached activations; 0 trains all, from pixels."""
+    finetune_layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
+    """Factor on the rate for every block further down (Bao 2022, arXiv 2106.08254); 1 gives all the same."""
+    finetune_unfreeze_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs before each further block joins, from the top (Howard 2018, arXiv 1801.06146); 0 trains all at once."""
+    finetune_drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Chance of skipping a branch's last block in fine-tuning, falling linearly to 0 at the first (Huang 2016)."""
+    finetune_clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
+    """Largest norm of the whole gradient in fine-tuning; 0 leaves it unclipped."""
+    finetune_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Beta parameter of mixup between cached activations in fine-tuning; 0 turns it off. Pixels are never blended."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Images a step."""
     feature_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.4

@@ -25,8 +25,13 @@ class Planned:
     mix: Mix | None
 
 
-def plan_epoch(rows: FoldRows, epoch: int, configuration: Configuration, *, n_views: int) -> list[Planned]:
-    """Every batch of an epoch; it depends on the seed and the epoch's number alone, not on what ran before."""
+def plan_epoch(
+    rows: FoldRows, epoch: int, configuration: Configuration, *, n_views: int, mixup: float
+) -> list[Planned]:
+    """Every batch of an epoch; it depends on the seed and the epoch's number alone, not on what ran before.
+
+    `mixup` is the Beta parameter of the batches' mixup, 0 for none.
+    """
     settings = configuration.fit
     order = rows.train[epoch_order(len(rows.train), seed=settings.seed, epoch=epoch)]
     views, mixes = (
@@ -37,7 +42,7 @@ def plan_epoch(rows: FoldRows, epoch: int, configuration: Configuration, *, n_vi
         Planned(
             rows=chosen,
             views=views.integers(n_views, size=len(chosen)),
-            mix=draw_mix(mixes, len(chosen), settings.feature_mixup),
+            mix=draw_mix(mixes, len(chosen), mixup),
         )
         for chosen in batches(order, settings.batch_size)
     ]

@@ -57,16 +57,21 @@ class ViewSource:
 class FeatureCache:
     """One branch's features of every view of every picture of a store: float16 memory maps in a folder.
 
+    With `n_left`, what the branch's last blocks read instead, so that fine-tuning runs those blocks alone.
+
     `map.npy` (N, V, h, w, C) holds channels last, which is how the neck reads them fastest; `token.npy` (N, V, C)
     exists for a transformer. `done.npy` (N, V) says which are computed, so that an interrupted run goes on. The
     folder's name is a hash of the branch's tensors and of everything that the views depend on.
     """
 
-    def __init__(self, folder: Path, *, branch: Branch, state_sha256: str, source: ViewSource) -> None:
-        content = json.dumps([branch.name, state_sha256, branch.in_bfloat16, source.key()])
+    def __init__(self, folder: Path, *, branch: Branch, state_sha256: str, source: ViewSource, n_left: int = 0) -> None:
+        if n_left:
+            branch.require_blocks(n_left)
+        content = json.dumps([branch.name, state_sha256, branch.in_bfloat16, source.key(), *[n_left][: n_left > 0]])
         self.key = hashlib.sha256(content.encode()).hexdigest()
         self.folder = folder / f"features-{self.key}"
         self.branch = branch
+        self.n_left = n_left
         self.source = source
         self._arrays: dict[str, NDArray[np.generic]] = {}
         self._pending: list[tuple[NDArray[np.int64], int]] = []
@@ -84,7 +89,7 @@ class FeatureCache:
             for start in range(0, len(of_view), BATCH_SIZE):
                 chosen = of_view[start : start + BATCH_SIZE]
                 with torch.inference_mode():
-                    features = self.branch(self.source.images(chosen, view).to(device))
+                    features = self._see(self.source.images(chosen, view).to(device))
                 self._write(chosen, view, features)
                 position += len(chosen)
                 n_batches += 1
@@ -101,7 +106,11 @@ class FeatureCache:
             raise BadInputError(f"{self.folder} lacks features that are asked for: run `csasn fit` again.")
         maps = torch.from_numpy(self._arrays["map"][rows, views]).float().permute(0, 3, 1, 2)
         token = torch.from_numpy(self._arrays["token"][rows, views]).float() if "token" in self._arrays else None
-        return Features(map=maps, token=token)
+        return Features(map=maps, token=token, n_left=self.n_left)
+
+    def _see(self, images: Tensor) -> Features:
+        seen: Features = self.branch.begin(images, n_left=self.n_left) if self.n_left else self.branch(images)
+        return seen
 
     def _open(self) -> None:
         if self._arrays:
@@ -114,7 +123,8 @@ class FeatureCache:
     def _create(self) -> None:
         """Lay out the files at full length: a full device is told now, not by a signal in the middle of a write."""
         with torch.inference_mode():
-            probe = self.branch.eval()(self.source.images(np.array([0]), PLAIN_VIEW).to(next(self.branch.parameters())))
+            self.branch.eval()
+            probe = self._see(self.source.images(np.array([0]), PLAIN_VIEW).to(next(self.branch.parameters())))
         n, n_views = len(self.source.store.pixels), self.source.n_views
         channels, *grid = probe.map.shape[1:]
         shapes = {"map": (n, n_views, *grid, channels), "done": (n, n_views)}

@@ -3,9 +3,9 @@
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import torch
 from lightning_fabric import Fabric
@@ -86,10 +86,8 @@ def fit_run(run: Run, *, report: Report, say: Say) -> Path:
     with trainer_lock(run.folder), StopSignal() as stop:
         fabric = start_fabric(settings)
         workshop = open_workshop(run, device=fabric.device, report=report)
-        seen = sorted({row for fold in folds for row in (*fold.train.tolist(), *fold.tuning.tolist())})
-        for name, cache in workshop.caches.items():
-            progress = partial(report, f"maps of {workshop.branches[name].name}")
-            cache.ensure(workshop.cohort.store_rows[seen], range(settings.cached_views), progress=progress)
+        seen = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.tuning)]))
+        workshop.ensure(seen, range(settings.cached_views), report=report)
         asked = [(model, fold) for model in models for fold in folds]
         units = [
             Unit(

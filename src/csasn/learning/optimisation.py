@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from csasn.config import FitSettings
 from csasn.learning.trainee import BRANCHES, Trainee
 
+ABOVE = -1  # depth of everything above the branches
 NECK_RATE_FACTOR = 10  # everything above the branches learns this much faster than they do in fine-tuning
 
 
@@ -21,24 +23,59 @@ class Stage:
     learning_rate: float
 
 
-def parameter_groups(trainee: Trainee, stage: Stage, weight_decay: float) -> list[dict[str, object]]:
-    """AdamW groups: matrices decay, vectors (biases, norms, task weights) do not; branches only in fine-tuning."""
-    finetune = stage.name == "finetune"
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> list[dict[str, object]]:
+    """AdamW groups: matrices decay, vectors (biases, norms, task weights) do not; branches only in fine-tuning.
+
+    In fine-tuning everything above the branches takes ten times the stage's rate, a branch's last block the rate
+    itself, and every block further down `finetune_layer_decay` times that of the one above it. `depth` counts the
+    blocks above a group's; it is None above the branches.
+    """
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    depths = _depths(trainee)
+    n_blocks = settings.finetune_blocks or max(depths.values(), default=0) + 1
     for name, parameter in trainee.named_parameters():
-        in_branch = name.startswith(BRANCHES)
-        parameter.requires_grad_(finetune or not in_branch)
+        depth = depths.get(name, ABOVE)
+        parameter.requires_grad_(depth < n_blocks if stage.name == "finetune" else depth == ABOVE)
         if parameter.requires_grad:
-            groups.setdefault((in_branch, parameter.ndim > 1), []).append(parameter)
-    factor = NECK_RATE_FACTOR if finetune else 1
+            groups.setdefault((depth, parameter.ndim > 1), []).append(parameter)
+    decay = settings.finetune_layer_decay
+    factor = NECK_RATE_FACTOR if stage.name == "finetune" else 1
     return [
         {
             "params": parameters,
-            "lr": stage.learning_rate * (1 if in_branch else factor),
-            "weight_decay": weight_decay if decays else 0.0,
+            "lr": stage.learning_rate * (factor if depth == ABOVE else decay**depth),
+            "weight_decay": settings.weight_decay if decays else 0.0,
+            "depth": None if depth == ABOVE else depth,
         }
-        for (in_branch, decays), parameters in sorted(groups.items())
+        for (depth, decays), parameters in sorted(groups.items(), key=lambda pair: pair[0])
     ]
+
+
+def _depths(trainee: Trainee) -> dict[str, int]:
+    """How many blocks of its branch lie above each branch parameter."""
+    branches = trainee.network.branches.items()
+    return {
+        f"{BRANCHES}{kind}.{name}": depth
+        for kind, branch in branches
+        for name, depth in branch.depths().items()  # type: ignore[operator]
+    }
+
+
+def rate_schedule(
+    optimizer: torch.optim.Optimizer, settings: FitSettings, *, n_steps: int, n_steps_an_epoch: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The rate's course of every group: warm-up and cosine; a block that has not joined yet has rate 0.
+
+    Under gradual unfreezing the block at depth d joins after d * `finetune_unfreeze_epochs` epochs. It has gradients
+    all along, so that every process of a parallel training sees the same graph.
+    """
+
+    def course(depth: int | None) -> Callable[[int], float]:
+        joins = (depth or 0) * settings.finetune_unfreeze_epochs * n_steps_an_epoch
+        return lambda step: rate_factor(step, n_steps, settings.warmup_fraction) if step >= joins else 0.0
+
+    courses = [course(group["depth"]) for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, courses)
 
 
 def training_mode(trainee: Trainee, stage: Stage) -> None:

@@ -102,7 +102,7 @@ class Mix:
 class Trainee(nn.Module):
     """A network and its loss in one module, so that one forward pass gives the loss.
 
-    It reads features of the branches (frozen stage) or images (fine-tuning).
+    It reads features of the branches (frozen stage), the activations below their last blocks, or images (fine-tuning).
     """
 
     def __init__(self, network: Csasn, cohort: Cohort, train: NDArray[np.int64], settings: LossSettings) -> None:
@@ -113,7 +113,7 @@ class Trainee(nn.Module):
 
     def read(self, given: dict[str, Features] | Tensor) -> Output:
         """Features by branch, or images (B, 1, H, W), to logits and intermediates."""
-        return self.network(given) if isinstance(given, Tensor) else self.network.neck(given)  # type: ignore[no-any-return]
+        return self.network(given)  # type: ignore[no-any-return]
 
     def forward(
         self, given: dict[str, Features] | Tensor, class_index: Tensor, malignant: Tensor, mix: Mix | None = None

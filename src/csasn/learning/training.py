@@ -16,7 +16,7 @@ from csasn.config import Configuration
 from csasn.errors import DivergedError, MemoryShortageError
 from csasn.learning.epochs import Planned, look_at, plan_epoch
 from csasn.learning.keeper import Keeper
-from csasn.learning.optimisation import Stage, moving_average, parameter_groups, rate_factor, training_mode
+from csasn.learning.optimisation import Stage, moving_average, parameter_groups, rate_schedule, training_mode
 from csasn.learning.state import HistoryRow, Learning
 from csasn.learning.trainee import Eyes, FoldRows, Trainee, log_probabilities, tuning_auroc, tuning_loss
 
@@ -41,7 +41,9 @@ class Course:
 
     def plan(self, epoch: int) -> list[Planned]:
         """The batches of an epoch."""
-        return plan_epoch(self.rows, epoch, self.configuration, n_views=self.eyes.source.n_views)
+        settings = self.configuration.fit
+        mixup = settings.finetune_mixup if self.stage.name == "finetune" else settings.feature_mixup
+        return plan_epoch(self.rows, epoch, self.configuration, n_views=self.eyes.source.n_views, mixup=mixup)
 
     def at(self, epoch: int, where: str) -> str:
         """Where something happened, in words."""
@@ -61,7 +63,7 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
     plan = course.plan(0)
     n_batches = len(plan)  # the same in every epoch
     n_steps = course.stage.n_epochs * n_batches
-    learning, module, optimizer = _begin(course, n_steps)
+    learning, module, optimizer = _begin(course, n_steps, n_batches)
     if keeper is not None and keeper.restore(learning):
         plan = course.plan(learning.step // n_batches)
     while not learning.ended(patience):
@@ -86,13 +88,11 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
     return learning.history
 
 
-def _begin(course: Course, n_steps: int) -> tuple[Learning, nn.Module, torch.optim.Optimizer]:
+def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, nn.Module, torch.optim.Optimizer]:
     """The stage before its first step, and the trainee and optimiser as Fabric sets them up."""
     settings, stage = course.configuration.fit, course.stage
-    plain = torch.optim.AdamW(parameter_groups(course.trainee, stage, settings.weight_decay), lr=stage.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        plain, lambda step: rate_factor(step, n_steps, settings.warmup_fraction)
-    )
+    plain = torch.optim.AdamW(parameter_groups(course.trainee, stage, settings), lr=stage.learning_rate)
+    schedule = rate_schedule(plain, settings, n_steps=n_steps, n_steps_an_epoch=n_batches)
     module, optimizer = course.fabric.setup(course.trainee, plain)
     average = AveragedModel(course.learner, multi_avg_fn=moving_average(settings.ema_decay), use_buffers=True)
     training_mode(course.trainee, stage)
@@ -125,6 +125,9 @@ def _take_step(
             raise _diverged(where, float(loss.detach()), batch.rows.tolist())
         optimizer.zero_grad()
         course.fabric.backward(loss)
+        clip_norm = course.configuration.fit.finetune_clip_norm
+        if course.stage.name == "finetune" and clip_norm:
+            course.fabric.clip_gradients(module, optimizer, max_norm=clip_norm)
         optimizer.step()
     return float(loss.detach())
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from csasn.config import FitSettings
 from csasn.imaging.store import open_store
@@ -33,11 +35,23 @@ class Workshop:
     branches: dict[str, Branch]
     origins: dict[str, Provenance]
     caches: dict[str, FeatureCache]
+    activations: dict[str, FeatureCache]
     device: torch.device
 
     def eyes(self, *, frozen: bool) -> Eyes:
-        """How rows are looked at: by cached features while the branches are frozen, by pixels afterwards."""
-        return Eyes(cohort=self.cohort, source=self.source, caches=self.caches if frozen else None, device=self.device)
+        """How rows are looked at: by cached features while the branches are frozen.
+
+        Afterwards by what the blocks that are trained read, or by pixels where all of them are.
+        """
+        caches = self.caches if frozen else self.activations or None
+        return Eyes(cohort=self.cohort, source=self.source, caches=caches, device=self.device)
+
+    def ensure(self, rows: NDArray[np.int64], views: range, *, report: Report) -> None:
+        """Compute what is missing in the caches of these manifest rows and views."""
+        for kind, caches in (("maps", self.caches), ("activations", self.activations)):
+            for name, cache in caches.items():
+                progress = partial(report, f"{kind} of {self.branches[name].name}")
+                cache.ensure(self.cohort.store_rows[rows], views, progress=progress)
 
 
 def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop:
@@ -49,17 +63,26 @@ def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop
     progress = partial(report, "preprocessing images")
     store = open_store(run.manifest(), run.images_root(), cache, configuration.imaging, progress=progress)
     branches, origins = build_branches(
-        configuration.network, weights=settings.weights, size_px=configuration.imaging.size_px
+        configuration.network,
+        weights=settings.weights,
+        size_px=configuration.imaging.size_px,
+        drop_path=settings.finetune_drop_path,
     )
     n_views, augmentation = settings.cached_views, configuration.augmentation
     source = ViewSource(store=store, n_views=n_views, augmentation=augmentation, seed=settings.seed)
     for name, branch in branches.items():
         branch.to(device)
         branch.in_bfloat16 = takes_bfloat16(settings, device, kind=name)
-    caches = {
-        name: FeatureCache(cache, branch=branch, state_sha256=origins[name].state_sha256, source=source)
-        for name, branch in branches.items()
-    }
+    n_blocks = settings.finetune_blocks if settings.finetune_epochs else 0
+    caches, activations = (
+        {
+            name: FeatureCache(
+                cache, branch=branch, state_sha256=origins[name].state_sha256, source=source, n_left=n_left
+            )
+            for name, branch in branches.items()
+        }
+        for n_left in (0, n_blocks)
+    )
     return Workshop(
         run=run,
         cohort=cohort_of(run, store),
@@ -67,6 +90,7 @@ def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop
         branches=branches,
         origins=origins,
         caches=caches,
+        activations=activations if n_blocks else {},
         device=device,
     )
 

@@ -1,10 +1,13 @@
 """The two branches by timm name: a convolutional map of local texture and a transformer map of global context."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
 import torch
+from timm.models import group_parameters
+from timm.models.efficientnet import EfficientNet
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,19 +23,23 @@ class Features:
     Attributes:
         map: feature map (B, C, h, w).
         token: the transformer's class token (B, C); None for a convolutional branch, which has none.
+        n_left: last blocks of the branch that have still to be run; 0 for finished features. Where it is not 0, the
+            map is what the first of those blocks reads, a transformer's tokens as (B, C, T, 1).
     """
 
     map: Tensor
     token: Tensor | None
+    n_left: int = 0
 
     def to(self, device: torch.device) -> "Features":
         """The same features on a device."""
-        return Features(map=self.map.to(device), token=None if self.token is None else self.token.to(device))
+        token = None if self.token is None else self.token.to(device)
+        return replace(self, map=self.map.to(device), token=token)
 
     def mixed(self, other: Tensor, share: float) -> "Features":
         """Each row blended with the row that `other` (B,) names: share * own + (1 - share) * other."""
         token = None if self.token is None else torch.lerp(self.token[other], self.token, share)
-        return Features(map=torch.lerp(self.map[other], self.map, share), token=token)
+        return replace(self, map=torch.lerp(self.map[other], self.map, share), token=token)
 
 
 class Branch(nn.Module):
@@ -63,10 +70,43 @@ class Branch(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """The backbone's own features of images (B, 1, H, W), in float32."""
-        standardised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
-            features: Tensor = self.backbone.forward_features(standardised)  # type: ignore[operator]
+            features: Tensor = self.backbone.forward_features(self.standardised(images))  # type: ignore[operator]
         return features.float()
+
+    def standardised(self, images: Tensor) -> Tensor:
+        """Grey images (B, 1, H, W) as the backbone takes them, (B, 3, H, W)."""
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def begin(self, images: Tensor, *, n_left: int) -> Features:
+        """Images (B, 1, H, W) -> what the last `n_left` blocks read."""
+        raise NotImplementedError
+
+    def finish(self, below: Features) -> Features:
+        """The last blocks on what `begin` gave -> finished features."""
+        raise NotImplementedError
+
+    def depths(self) -> dict[str, int]:
+        """How many blocks (of a transformer) or stages (of a convolutional network) lie above each parameter.
+
+        timm's `group_matcher` says which parameter belongs to which; the stem is deepest, and what follows the last
+        block counts with it.
+        """
+        matcher = self.backbone.group_matcher(coarse=True)  # type: ignore[operator]
+        layers: dict[str, int] = group_parameters(self.backbone, matcher, reverse=True)
+        top = max(layers.values())
+        return {f"backbone.{name}": top - layer for name, layer in layers.items()}
+
+    def require_blocks(self, n_left: int) -> None:
+        """Refuse, with BadInputError, to cut off every block, or a network of another make."""
+        known = isinstance(self.backbone, EfficientNet | VisionTransformer)
+        if known and n_left < len(self.backbone.blocks):  # type: ignore[arg-type]
+            return
+        found = f"{len(self.backbone.blocks)} blocks" if known else "no blocks that are known here"  # type: ignore[arg-type]
+        raise BadInputError(
+            f"fit.finetune_blocks must leave at least one block of each branch below the cut; received {n_left}, and "
+            f"{self.name} has {found}. Give fewer, or 0 to train every block from pixels."
+        )
 
 
 class CnnBranch(Branch):
@@ -76,31 +116,69 @@ class CnnBranch(Branch):
         """Images (B, 1, H, W) -> map (B, C, h, w)."""
         return Features(map=self.encode(images), token=None)
 
+    def begin(self, images: Tensor, *, n_left: int) -> Features:
+        """Images (B, 1, H, W) -> what the last `n_left` stages read."""
+        net = self.backbone
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            below = net.blocks[:-n_left](net.bn1(net.conv_stem(self.standardised(images))))  # type: ignore[index, operator]
+        return Features(map=below.float(), token=None, n_left=n_left)
+
+    def finish(self, below: Features) -> Features:
+        """The last stages on what `begin` gave -> map (B, C, h, w)."""
+        net = self.backbone
+        with torch.autocast(below.map.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            above = net.bn2(net.conv_head(net.blocks[-below.n_left :](below.map)))  # type: ignore[index, operator]
+        return Features(map=above.float(), token=None)
+
 
 class VitBranch(Branch):
     """Global semantic modelling: the patch tokens laid out as a map, and the class token."""
 
     def forward(self, images: Tensor) -> Features:
         """Images (B, 1, H, W) -> map (B, C, H/32, W/32), area-averaged from the patches, and class token (B, C)."""
-        tokens = self.encode(images)
+        return self._laid_out(self.encode(images))
+
+    def begin(self, images: Tensor, *, n_left: int) -> Features:
+        """Images (B, 1, H, W) -> the tokens that the last `n_left` blocks read, as (B, C, T, 1)."""
+        net: VisionTransformer = self.backbone  # type: ignore[assignment]
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            embedded = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(self.standardised(images)))))
+            tokens = net.blocks[:-n_left](embedded)
+        return Features(map=tokens.float().transpose(1, 2)[..., None], token=None, n_left=n_left)
+
+    def finish(self, below: Features) -> Features:
+        """The last blocks on what `begin` gave -> map (B, C, h, w) and class token (B, C)."""
+        net: VisionTransformer = self.backbone  # type: ignore[assignment]
+        with torch.autocast(below.map.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            tokens = net.norm(net.blocks[-below.n_left :](below.map[..., 0].transpose(1, 2)))
+        return self._laid_out(tokens.float())
+
+    def _laid_out(self, tokens: Tensor) -> Features:
         n_prefix = int(self.backbone.num_prefix_tokens)  # type: ignore[arg-type]
         rows, columns = self.backbone.patch_embed.grid_size  # type: ignore[union-attr, misc]
         patches = tokens[:, n_prefix:].transpose(1, 2).reshape(len(tokens), self.channels, rows, columns)
-        grid = (-(-images.shape[2] // GRID_STRIDE_PX), -(-images.shape[3] // GRID_STRIDE_PX))
+        height, width = self.backbone.patch_embed.img_size  # type: ignore[union-attr, misc]
+        grid = (-(-height // GRID_STRIDE_PX), -(-width // GRID_STRIDE_PX))
         return Features(map=functional.adaptive_avg_pool2d(patches, grid), token=tokens[:, 0])
 
 
-def build_cnn(name: str, *, channels: int, overlay: dict[str, object] | None) -> CnnBranch:
-    """The convolutional branch; `overlay` is timm's pretrained_cfg_overlay, None leaves random weights."""
-    backbone = _create(name, overlay, global_pool="")
+def build_cnn(name: str, *, channels: int, overlay: dict[str, object] | None, drop_path: float = 0.0) -> CnnBranch:
+    """The convolutional branch; `overlay` is timm's pretrained_cfg_overlay, None leaves random weights.
+
+    `drop_path` is the chance of skipping the last block in training, falling linearly to 0 at the first (stochastic
+    depth: Huang 2016, arXiv 1603.09382).
+    """
+    backbone = _create(name, overlay, global_pool="", drop_path_rate=drop_path)
     if not hasattr(backbone, "forward_features") or hasattr(backbone, "patch_embed"):
         raise BadInputError(f"network.cnn must name a convolutional network of timm; received {name}.")
     return CnnBranch(name, declared_channels=channels, backbone=backbone.to(memory_format=torch.channels_last))
 
 
-def build_vit(name: str, *, channels: int, size_px: int, overlay: dict[str, object] | None) -> VitBranch:
+def build_vit(
+    name: str, *, channels: int, size_px: int, overlay: dict[str, object] | None, drop_path: float = 0.0
+) -> VitBranch:
     """The transformer branch at the image size of the run; pretrained positions are resampled to it by timm."""
-    backbone = _create(name, overlay, img_size=size_px)
+    backbone = _create(name, overlay, img_size=size_px, drop_path_rate=drop_path)
     if not getattr(backbone, "num_prefix_tokens", 0) or not hasattr(backbone, "patch_embed"):
         raise BadInputError(f"network.vit must name a transformer of timm with a class token; received {name}.")
     return VitBranch(name, declared_channels=channels, backbone=backbone)

@@ -91,10 +91,17 @@ class Csasn(nn.Module):
         self.branches = nn.ModuleDict({name: branches[name] for name in neck.used})
         self.neck = neck
 
-    def forward(self, images: Tensor) -> Output:
-        """Images (B, 1, H, W) in [0, 1] -> Output."""
-        output: Output = self.neck({name: branch(images) for name, branch in self.branches.items()})
+    def forward(self, given: Tensor | dict[str, Features]) -> Output:
+        """Images (B, 1, H, W) in [0, 1], or features by branch, finished or not -> Output."""
+        if isinstance(given, Tensor):
+            features = {name: branch(given) for name, branch in self.branches.items()}
+        else:
+            features = {name: self._finished(name, given[name]) for name in self.branches}
+        output: Output = self.neck(features)
         return output
+
+    def _finished(self, name: str, features: Features) -> Features:
+        return self.branches[name].finish(features) if features.n_left else features  # type: ignore[operator]
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:

@@ -39,7 +39,7 @@ class Provenance:
 
 
 def build_branches(
-    settings: NetworkSettings, *, weights: str, size_px: int
+    settings: NetworkSettings, *, weights: str, size_px: int, drop_path: float = 0.0
 ) -> tuple[dict[str, Branch], dict[str, Provenance]]:
     """Both branches ("vit", "cnn") that the settings use, with where their weights came from.
 
@@ -55,9 +55,11 @@ def build_branches(
         overlay, source, sha256 = _resolve(name, weights)
         try:
             if kind == "vit":
-                branch: Branch = build_vit(name, channels=settings.vit_channels, size_px=size_px, overlay=overlay)
+                branch: Branch = build_vit(
+                    name, channels=settings.vit_channels, size_px=size_px, overlay=overlay, drop_path=drop_path
+                )
             else:
-                branch = build_cnn(name, channels=settings.cnn_channels, overlay=overlay)
+                branch = build_cnn(name, channels=settings.cnn_channels, overlay=overlay, drop_path=drop_path)
         except (OSError, RuntimeError, KeyError, SafetensorError) as error:
             raise _unusable(name, source, error) from error
         if overlay is not None and "file" in overlay:

@@ -1,6 +1,5 @@
 """Out-of-fold predictions: every model reads the tuning and test rows of the folds that it was trained on."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +38,7 @@ def predict_run(run: Run, *, report: Report) -> Path:
     _refuse_other_weights(workshop)
     test = rows_of(run, "test")
     tested = np.unique(np.concatenate(list(test.values())))
-    for name, cache in workshop.caches.items():
-        what = f"maps of {workshop.branches[name].name}"
-        views = range(run.configuration.predict.n_views)
-        cache.ensure(workshop.cohort.store_rows[tested], views, progress=partial(report, what))
+    workshop.ensure(tested, range(run.configuration.predict.n_views), report=report)
     tables = []
     folds = folds_of(run)
     units = [(model, rows) for model in (CSASN, *settings.rivals) for rows in folds]
