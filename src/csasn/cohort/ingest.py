@@ -237,9 +237,10 @@ def _without_repeats(intake: Intake) -> None:
             reason = f"the same pixels as {earlier['image_path']} of the same patient"
             name = f"{row['item']}#frame{row['frame']}" if earlier["item"] == row["item"] else str(row["item"])
             intake.refuse(name, "duplicate-pixels", reason)
-    for what, pairs in faults.items():
+    if faults:
+        found = "\n".join(f"under two {what}:\n{listing(pairs)}" for what, pairs in faults.items())
         raise BadInputError(
-            f"The same pixels never stand under two {what}. These do:\n{listing(pairs)}\n"
+            f"The same pixels never stand under two patients, nor under two labels of one. These do, {found}\n"
             f"Remove the wrong one of each pair, or correct its patient_id or label. {NOTHING_WRITTEN}"
         )
     intake.rows = kept

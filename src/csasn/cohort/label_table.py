@@ -44,14 +44,16 @@ class Label:
 class LabelTable:
     """Labels by (key column, key); `found` collects the lines that a file was found for."""
 
-    labels: Mapping[tuple[str, str], Label]
+    labels: Mapping[tuple[str, str, str], Label]
+    """By key column, key and, where the row names it, the issuer of the patient_id."""
     found: set[int] = field(default_factory=set)
 
     def find(self, identity: Identity, path: str) -> Label | None:
         """The label of a file, by the most specific key that matches; None where there is none."""
         for key in KEYS:
             text = path if key == "image_path" else getattr(identity, key)
-            label = self.labels.get((key, text)) if text else None
+            own = self.labels.get((key, text, identity.issuer)) if key == "patient_id" else None
+            label = own or self.labels.get((key, text, "")) if text else None
             if label is not None:
                 self.found.add(label.line)
                 return label
@@ -87,8 +89,8 @@ def read_labels(path: Path, columns: Mapping[str, str], words: Vocabulary) -> La
     return LabelTable(labels=MappingProxyType(_by_key(rows, keys, path)))
 
 
-def _by_key(rows: pl.DataFrame, keys: list[str], path: Path) -> dict[tuple[str, str], Label]:
-    labels: dict[tuple[str, str], Label] = {}
+def _by_key(rows: pl.DataFrame, keys: list[str], path: Path) -> dict[tuple[str, str, str], Label]:
+    labels: dict[tuple[str, str, str], Label] = {}
     keyless: list[tuple[int, str]] = []
     conflicts: list[str] = []
     for row in rows.iter_rows(named=True):
@@ -101,7 +103,8 @@ def _by_key(rows: pl.DataFrame, keys: list[str], path: Path) -> dict[tuple[str, 
         label = Label(
             line=row[LINE], malignant=row["malignant"], subtype=row["subtype"], descriptions=described, **details
         )
-        earlier = labels.setdefault((key, str(row[key])), label)
+        issuer = str(row.get("issuer") or "") if key == "patient_id" else ""
+        earlier = labels.setdefault((key, str(row[key]), issuer), label)
         if (earlier.subtype, earlier.nodule_id, earlier.site) != (label.subtype, label.nodule_id, label.site):
             conflicts.append(f"{place(path, earlier.line)} and {place(path, label.line)} have the same {key}")
     if keyless or conflicts:

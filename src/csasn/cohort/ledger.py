@@ -30,6 +30,7 @@ FIXES = {
     "windowed": "more than 8 bits became 8 by the file's window, or from its smallest to its largest value",
     "text-masked": "burned-in text inside the picture was masked",
     "overlay-dropped": "overlay planes (60xx) were left out",
+    "loop-frames": "frames were taken from its loop by the declared policy; they stay with their patient",
     "upper-bits-dropped": "bits beyond Bits Stored were left out",
     "preamble-dropped": "its preamble, which could hold a program, was left out",
     "private-tags-dropped": "private tags were left out",

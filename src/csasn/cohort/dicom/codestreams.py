@@ -30,14 +30,16 @@ FRAME_STARTS = {
     JPEGLSLossless: (0xF7,),
     JPEGLSNearLossless: (0xF7,),
 }
-J2K_START, J2K_TILE_PART = b"\xff\x4f\xff\x51", b"\xff\x90"
+J2K_START, J2K_TILE_PART, J2K_CODING = b"\xff\x4f\xff\x51", b"\xff\x90", b"\xff\x52"
+ADOBE = 0xEE
 RLE_HEAD_BYTES = 64
 
 
 def refuse_codestream(content: bytes, layout: Layout) -> None:
     """Raise RefusedPicture where a compressed frame is not what its file says.
 
-    Its codes: wrong-transfer-syntax (another kind), truncated, pixel-data-length (another size), no-decoder.
+    Its codes: wrong-transfer-syntax (another kind), truncated, pixel-data-length (another size), no-decoder,
+    bits-contradict, colour-contradicts (its own colour model is not the file's).
     """
     try:
         if layout.syntax in FRAME_STARTS:
@@ -52,6 +54,22 @@ def refuse_codestream(content: bytes, layout: Layout) -> None:
 
 def _wrong_syntax(layout: Layout) -> RefusedPicture:
     return RefusedPicture("wrong-transfer-syntax", f"its frames are not of transfer syntax {layout.syntax}")
+
+
+def _contradiction(photometric: str, found: str) -> RefusedPicture:
+    return RefusedPicture("colour-contradicts", f"its colour model is {photometric}; it has {found}")
+
+
+def shares_chroma(content: bytes, layout: Layout) -> bool:
+    """Whether a JPEG's second channel is coarser than its first, so that it cannot be RGB whatever the file says.
+
+    Where Adobe's mark stands in it, its decoder has done what that says.
+    """
+    if layout.syntax != JPEGBaseline8Bit or layout.channels != 3:
+        return False
+    segments = dict(_segments(content))
+    frame = segments.get(0xC0)
+    return ADOBE not in segments and frame is not None and content[frame + 7] != content[frame + 10]
 
 
 def _refuse_size(layout: Layout, rows: int, columns: int, channels: int) -> None:
@@ -70,6 +88,8 @@ def _refuse_jpeg(content: bytes, layout: Layout) -> None:
         if (0xC0 <= kind <= 0xCF and kind not in NOT_FRAME_STARTS) or kind == 0xF7:
             if kind not in FRAME_STARTS[layout.syntax]:
                 raise _wrong_syntax(layout)
+            if layout.syntax != JPEGBaseline8Bit and layout.photometric == "RGB" and content[6:10] == b"JFIF":
+                raise _contradiction("RGB", "JFIF's mark, which stands for Y'CbCr")
             precision, rows, columns, channels = struct.unpack_from(">BHHB", content, place)
             _refuse_size(layout, rows, columns, channels)
             if precision > layout.bits_allocated:
@@ -109,6 +129,10 @@ def _refuse_jpeg_2000(content: bytes, layout: Layout) -> None:
     _refuse_size(layout, bottom - top, right - left, channels)
     place = start + 2
     while content[place : place + 2] not in (J2K_TILE_PART, b""):
+        if content[place : place + 2] == J2K_CODING and channels == 3:
+            transformed = content[place + 8 : place + 9] == b"\1"
+            if transformed != (layout.photometric in ("YBR_ICT", "YBR_RCT")) and layout.photometric != "RGB":
+                raise _contradiction(layout.photometric, f"frames {'with' if transformed else 'without'} a transform")
         place += 2 + struct.unpack_from(">H", content, place + 2)[0]
     while content[place : place + 2] == J2K_TILE_PART:
         (n_bytes,) = struct.unpack_from(">I", content, place + 6)

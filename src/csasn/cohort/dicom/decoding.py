@@ -9,8 +9,9 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import RLELossless
 
-from csasn.cohort.dicom.codestreams import refuse_codestream
+from csasn.cohort.dicom.codestreams import refuse_codestream, shares_chroma
 from csasn.cohort.dicom.layout import PLUGINS, Layout
+from csasn.cohort.dicom.run_length import run_length_decoded
 from csasn.cohort.ledger import RefusedPicture
 
 Space = Literal["L", "RGB", "YCbCr"]  # Pillow's names
@@ -22,6 +23,8 @@ class Stored:
 
     values: NDArray[Any]
     space: Space
+    dropped: bool = False
+    """Whether something lay beside the stored bits, and was left out."""
 
 
 def decoded(content: bytes, layout: Layout) -> Stored:
@@ -29,15 +32,16 @@ def decoded(content: bytes, layout: Layout) -> Stored:
     codes of `refuse_codestream`).
     """
     if layout.native:
-        return Stored(values=_native(content, layout), space=_space(layout.photometric))
+        return _stored_bits(_native(content, layout), layout)
     refuse_codestream(content, layout)
+    if layout.syntax == RLELossless:
+        return _stored_bits(run_length_decoded(content, layout), layout)
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,
         "samples_per_pixel": layout.channels,
         "bits_allocated": layout.bits_allocated,
-        # Run lengths keep what lies beside the stored bits, at its place; the others have only stored bits.
-        "bits_stored": layout.bits_allocated if layout.syntax == RLELossless else layout.bits_stored,
+        "bits_stored": layout.bits_stored,
         "number_of_frames": 1,
         "pixel_representation": int(layout.signed),
         "planar_configuration": int(layout.planar),
@@ -55,9 +59,10 @@ def decoded(content: bytes, layout: Layout) -> Stored:
         raise RefusedPicture("undecodable", f"the decoder gave up ({type(error).__name__})") from None
     if values.shape != ((layout.rows, layout.columns, 3) if layout.channels == 3 else (layout.rows, layout.columns)):
         raise RefusedPicture("pixel-data-length", f"a frame decodes to {values.shape}")
-    if layout.syntax == RLELossless:
-        values = _stored_bits(values, layout)
-    return Stored(values=values, space=_space(str(described["photometric_interpretation"])))
+    if values.max() >> layout.bits_stored > 0:
+        raise RefusedPicture("bits-contradict", f"a frame holds values of more than {layout.bits_stored} bits")
+    said = str(described["photometric_interpretation"])
+    return Stored(values=values, space="YCbCr" if shares_chroma(content, layout) else _space(said))
 
 
 def _space(photometric: str) -> Space:
@@ -72,7 +77,7 @@ def _native(content: bytes, layout: Layout) -> NDArray[Any]:
     values = np.frombuffer(content, dtype=f"{order}{kind}{layout.bits_allocated // 8}")
     rows, columns = layout.rows, layout.columns
     if layout.channels == 1:
-        return _stored_bits(values.reshape(rows, columns), layout)
+        return values.reshape(rows, columns)
     if layout.halved_chroma:
         pairs = values.reshape(rows, columns // 2, 4)
         colours = np.empty((rows, columns, 3), dtype=np.uint8)
@@ -82,8 +87,10 @@ def _native(content: bytes, layout: Layout) -> NDArray[Any]:
     return values.reshape(3, rows, columns).transpose(1, 2, 0) if layout.planar else values.reshape(rows, columns, 3)
 
 
-def _stored_bits(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
+def _stored_bits(values: NDArray[Any], layout: Layout) -> Stored:
     """Only the stored bits, with their sign, without whatever lies beside them (old overlays, say)."""
     above = layout.bits_allocated - 1 - layout.high_bit
     spare = layout.bits_allocated - layout.bits_stored
-    return (values << above) >> spare if spare else values
+    kept = (values << above) >> spare if spare else values
+    dropped = bool(spare) and not np.array_equal(kept << spare - above, values)
+    return Stored(values=kept, space=_space(layout.photometric), dropped=dropped)

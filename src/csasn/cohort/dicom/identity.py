@@ -28,7 +28,7 @@ class Identity:
 def identity_of(dataset: Dataset) -> Identity:
     """The identifiers of a file; RefusedPicture with no-patient-id where its patient has none."""
     patient_id = text_of(dataset, "PatientID")
-    if not patient_id:
+    if not any(map(str.isalnum, patient_id)):  # blank, or signs alone that stand for nothing
         raise RefusedPicture("no-patient-id", "files without a patient are never put under one shared blank patient")
     return Identity(
         patient_id=patient_id,

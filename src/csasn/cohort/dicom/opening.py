@@ -16,7 +16,13 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import refuse_unopenable
@@ -44,6 +50,8 @@ class Opened:
     preamble: bytes
     syntax: UID
     stream: BinaryIO
+    private_tags: bool
+    """Whether private elements stand in it, in a sequence or not."""
 
 
 def is_dicom(path: Path) -> bool:
@@ -63,7 +71,7 @@ def opened(path: Path) -> Iterator[Opened]:
     """A DICOM file parsed up to its pixels, which stay on the disk.
 
     Raises RefusedPicture with not-a-regular-file, unreadable, empty-file, file-too-large, not-dicom, dicomdir,
-    no-transfer-syntax, inflates-too-much, sequence-too-deep, truncated, corrupt-dicom.
+    no-transfer-syntax, wrong-transfer-syntax, inflates-too-much, sequence-too-deep, truncated, corrupt-dicom.
     """
     refuse_unopenable(path)
     try:
@@ -82,6 +90,8 @@ def _opened(stream: BinaryIO) -> Opened:
         kind, syntax, start = _file_meta(head)
         if kind == MediaStorageDirectoryStorage:
             raise RefusedPicture("dicomdir", "an index of other files; the paths in it are not followed")
+        stream.seek(start)
+        _refuse_other_order(stream, UID(syntax))
         if syntax == DeflatedExplicitVRLittleEndian:
             stream.seek(start)
             stream = _inflated(stream)
@@ -89,8 +99,10 @@ def _opened(stream: BinaryIO) -> Opened:
         else:
             stream.seek(0)
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, defer_size=DEFERRED_BYTES)
-        _refuse_deep(dataset)
-        return Opened(dataset=dataset, preamble=head[:PREAMBLE_BYTES], syntax=UID(syntax), stream=stream)
+        private = _walked(dataset)
+        return Opened(
+            dataset=dataset, preamble=head[:PREAMBLE_BYTES], syntax=UID(syntax), stream=stream, private_tags=private
+        )
     except (RefusedPicture, MemoryError):
         raise
     except RecursionError:
@@ -135,16 +147,38 @@ def _inflated(stream: BinaryIO) -> BinaryIO:
     return io.BytesIO(inflated)
 
 
-def _refuse_deep(dataset: Dataset) -> None:
-    """Walk every sequence without recursion; elements that are no sequences stay unparsed."""
+def _refuse_other_order(stream: BinaryIO, syntax: UID) -> None:
+    """Tell by its first element, which belongs to group 8 in any picture, that a data set is coded as it says."""
+    first = stream.read(4096)
+    little, big, deflated = first.startswith(b"\x08\0"), first.startswith(b"\0\x08"), False
+    if not little and not big and syntax != DeflatedExplicitVRLittleEndian:
+        try:
+            deflated = zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(first, 2) == b"\x08\0"
+        except zlib.error:
+            deflated = False
+    if syntax == DeflatedExplicitVRLittleEndian:
+        wrong = little or big
+    else:
+        explicit = first[4:6].isalpha() and first[4:6].isupper()  # where implicit ones have the length, never so large
+        wrong = deflated or (little if syntax == ExplicitVRBigEndian else big)
+        wrong |= (little or big) and explicit == (syntax == ImplicitVRLittleEndian)
+    if wrong:
+        raise RefusedPicture("wrong-transfer-syntax", f"its first element is not coded by transfer syntax {syntax}")
+
+
+def _walked(dataset: Dataset) -> bool:
+    """Walk every sequence without recursion, elements that are no sequences unparsed: whether any tag is private."""
+    private = False
     waiting = [(dataset, 0)]
     while waiting:
         each, depth = waiting.pop()
         if depth > MAX_SEQUENCE_DEPTH:
             raise RefusedPicture("sequence-too-deep", f"over {MAX_SEQUENCE_DEPTH} sequences within each other")
         for tag in list(each.keys()):
+            private |= tag.is_private
             vr = each.get_item(tag, keep_deferred=True).VR
             if vr is None and dictionary_has_tag(tag):
                 vr = dictionary_VR(tag)
             if vr == "SQ":
                 waiting += [(item, depth + 1) for item in each[tag].value or ()]
+    return private

@@ -1,7 +1,7 @@
 """One DICOM ultrasound file becomes grey frames of its B-mode region; its identifiers stay beside them, not in them."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +146,12 @@ def _frames(
     """The usable frames, and the refused ones with code and reason."""
     taken: list[tuple[int, NDArray[Any]]] = []
     refused: list[Refused] = []
+    dirty: set[int] = set()
     for number in numbers:
         try:
-            taken.append((number, _region_of(decoded(frames.read(number), taking.layout), taking)))
+            stored = decoded(frames.read(number), taking.layout)
+            taken.append((number, _region_of(stored, taking)))
+            dirty |= {number} if stored.dropped else set()
         except RefusedPicture as refusal:
             refused.append((number, refusal.code, refusal.reason))
     if taking.layout.channels == 1 and taken:
@@ -157,7 +160,8 @@ def _frames(
     used = []
     for number, grey in taken:
         try:
-            used.append(_frame(number, grey, taking, spacing_mm))
+            frame = _frame(number, grey, taking, spacing_mm)
+            used.append(replace(frame, fixes=(*frame.fixes, "upper-bits-dropped")) if number in dirty else frame)
         except RefusedPicture as refusal:
             refused.append((number, refusal.code, refusal.reason))
     return used, refused
@@ -205,10 +209,10 @@ def _file_fixes(file: Opened, layout: Layout) -> tuple[str, ...]:
     tags = list(file.dataset.keys())
     fixes = {
         "preamble-dropped": any(file.preamble),
-        "private-tags-dropped": any(tag.is_private for tag in tags),
+        "private-tags-dropped": file.private_tags,
         "overlay-dropped": any(0x6000 <= tag.group <= 0x60FF for tag in tags),
         "charset-unknown": charset_unknown(file.dataset),
-        "upper-bits-dropped": layout.native and layout.bits_stored < layout.bits_allocated,
+        "loop-frames": layout.n_frames > 1,
     }
     return tuple(code for code, applies in fixes.items() if applies)
 
