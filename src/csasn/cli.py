@@ -184,6 +184,22 @@ class Fit(OfRun):
     """Train CSASN and its rivals on every fold; goes on from the last saved step."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Say how far the training of a run is: a line a model and fold, and whether a process is training now."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+
+    def __call__(self) -> int:
+        """Read the run folder only; nothing is locked or written."""
+        from csasn.learning.status import lines, status_of
+        from csasn.runs import open_run
+
+        print("\n".join(lines(status_of(open_run(self.run)))))
+        return 0
+
+
 class Predict(OfRun):
     """Read the tuning and test images of every fold with the models trained for it."""
 
@@ -319,7 +335,7 @@ def wrote(what: str, path: Path) -> int:
 
 COMMANDS: dict[str, type] = {
     command.__name__.lower(): command
-    for command in (Simulate, Ingest, Check, Split, Fit, Predict, Evaluate, Report, Run)
+    for command in (Simulate, Ingest, Check, Split, Fit, Status, Predict, Evaluate, Report, Run)
 }
 
 

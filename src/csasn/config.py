@@ -12,6 +12,7 @@ from csasn.errors import BadInputError, listing
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Scheme = Literal["grouped-kfold", "leave-one-site-out", "holdout"]
+Tracker = Literal["tensorboard", "mlflow"]
 Rival = Literal["cnn-only", "vit-only", "vit-logistic-regression"]
 
 
@@ -183,6 +184,8 @@ class FitSettings(Settings):
     """Steps between two saved states of a training, from which it goes on; 0 counts none."""
     save_every_s: Annotated[float, Field(ge=0.0)] = 60.0
     """Seconds between two saved states of a training; 0 counts none."""
+    track: tuple[Tracker, ...] = ()
+    """Further places for the training curves, beside the run folder's journal; they come with the extra `track`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 where the device computes it natively, and float32 elsewhere."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +11,28 @@ import polars as pl
 import torch
 from lightning_fabric import Fabric
 
-from csasn.errors import BadInputError, CsasnError, DivergedError, listing
+from csasn.config import FitSettings
+from csasn.errors import BadInputError, CsasnError, DivergedError, StorageError, listing
 from csasn.files import file_sha256, write_bytes, write_json
 from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, require_origin, write_checkpoint
+from csasn.learning.following import Follower, Report
 from csasn.learning.generations import Generations
+from csasn.learning.journal import JOURNAL, Journal
 from csasn.learning.keeper import Keeper
 from csasn.learning.lock import trainer_lock
 from csasn.learning.optimisation import Stage
+from csasn.learning.places import checkpoint_path, models_of
 from csasn.learning.rivals import fit_logistic_regression
-from csasn.learning.state import HistoryRow, Learning
+from csasn.learning.state import HistoryRow
 from csasn.learning.stopping import StopSignal
+from csasn.learning.trackers import track
 from csasn.learning.trainee import BRANCHES, LOGISTIC_REGRESSION, FoldRows, Trainee, build_trainee, folds_of
 from csasn.learning.training import Course, train_stage
-from csasn.learning.workshop import Report, Workshop, open_workshop, start_fabric
+from csasn.learning.workshop import Workshop, open_workshop, start_fabric
 from csasn.network.csasn import count_parameters
 from csasn.runs import Run
 from csasn.schema import HISTORY_COLUMNS
 
-CSASN = "csasn"
 Say = Callable[[str], None]
 
 
@@ -43,15 +48,12 @@ class Unit:
     what: str
     report: Report
     say: Say
+    journal: Journal
 
     @property
     def path(self) -> Path:
         """Its checkpoint."""
         return checkpoint_path(self.workshop.run, self.model, self.rows.fold)
-
-    def generations(self) -> Generations:
-        """The states of its training, until it is over."""
-        return Generations(self.path.with_suffix(".training"), say=self.say)
 
     def origin(self) -> dict[str, object]:
         """What its checkpoints belong to; a checkpoint of anything else is refused."""
@@ -78,17 +80,17 @@ def fit_run(run: Run, *, report: Report, say: Say) -> Path:
     trains here), StoppedError (SIGTERM, after saving), DivergedError, MemoryShortageError or StorageError.
     """
     settings = run.configuration.fit
-    models = (CSASN, *settings.rivals)
     if run.configuration.network.branches != "both" and settings.rivals:
         raise BadInputError("Rivals need both branches: give --network.branches both, or no --fit.rivals.")
     run.require_certificate()
     folds = folds_of(run)
     with trainer_lock(run.folder), StopSignal() as stop:
+        journal = Journal(run.path(JOURNAL), track(run.folder, settings.track))
         fabric = start_fabric(settings)
         workshop = open_workshop(run, device=fabric.device, report=report)
         seen = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.tuning)]))
         workshop.ensure(seen, range(settings.cached_views), report=report)
-        asked = [(model, fold) for model in models for fold in folds]
+        asked = [(model, fold) for model in models_of(run) for fold in folds]
         units = [
             Unit(
                 workshop=workshop,
@@ -99,17 +101,13 @@ def fit_run(run: Run, *, report: Report, say: Say) -> Path:
                 what=f"{model}, fold {rows.fold} ({number} of {len(asked)})",
                 report=report,
                 say=say,
+                journal=journal,
             )
             for number, (model, rows) in enumerate(asked, start=1)
         ]
         notes = {f"{unit.model}/fold{unit.rows.fold}": _fitted(unit) for unit in units}
         _finish(run, workshop, notes, n_parameters=count_parameters(units[0].trainee()))
     return run.path("checkpoints")
-
-
-def checkpoint_path(run: Run, model: str, fold: int) -> Path:
-    """Where the weights of one model on one fold lie."""
-    return run.path(f"checkpoints/{model}/fold{fold}.safetensors")
 
 
 def origin_of(workshop: Workshop, model: str, fold: int) -> dict[str, object]:
@@ -150,51 +148,39 @@ def _fit_regression(unit: Unit) -> None:
     n_views = workshop.run.configuration.predict.n_views
     tensors = fit_logistic_regression(workshop.caches["vit"], workshop.cohort, unit.rows, n_views=n_views)
     write_checkpoint(unit.path, tensors, unit.origin() | {"history": []})
-    unit.report(unit.what, 1, 1)
+    Follower(unit.report, unit.journal, what=unit.what, model=unit.model, fold=unit.rows.fold, n_steps=1).finished()
 
 
 def _fit_network(unit: Unit) -> None:
     """Train a network through its stages and write its checkpoint; the branches are then what they were before."""
     workshop, settings = unit.workshop, unit.workshop.run.configuration.fit
-    keeper = Keeper(
-        unit.generations(),
-        unit.origin(),
-        every_steps=settings.save_every_steps,
-        every_s=settings.save_every_s,
-        stop=unit.stop,
-    )
+    tuned = settings.finetune_epochs > 0
     torch.manual_seed(settings.seed + unit.rows.fold)
     trainee = unit.trainee()
-    tuned = settings.finetune_epochs > 0
     pristine = copy.deepcopy({name: branch.state_dict() for name, branch in workshop.branches.items() if tuned})
+    generations = Generations(unit.path.with_suffix(".training"), say=unit.say)
     try:
-        _train_stages(unit, trainee, keeper)
+        history = _train_stages(unit, trainee, generations)
         state = trainee.state_dict()
         kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
-        history = [{"model": unit.model, **row} for row in keeper.earlier]
-        write_checkpoint(unit.path, kept, unit.origin() | {"history": history, "finetuned": tuned})
+        notes = {"history": [{"model": unit.model, **row} for row in history], "finetuned": tuned}
+        write_checkpoint(unit.path, kept, unit.origin() | notes)
     except DivergedError as error:
         if not error.rows:
             raise
         paths = workshop.run.manifest()["image_path"].gather(list(error.rows)).to_list()
         raise DivergedError(f"{error}\nThe batch held these images:\n{listing(paths)}", rows=error.rows) from error
-    keeper.finished()
+    generations.remove()
     for name, state in pristine.items():
         workshop.branches[name].load_state_dict(state)
 
 
-def _train_stages(unit: Unit, trainee: Trainee, keeper: Keeper) -> None:
-    """Every stage that the saved state is not past, in turn; the keeper then has the whole history."""
-    configuration = unit.workshop.run.configuration
-    settings = configuration.fit
-    stages = [
-        Stage(name="frozen", n_epochs=settings.frozen_epochs, learning_rate=settings.frozen_learning_rate),
-        Stage(name="finetune", n_epochs=settings.finetune_epochs, learning_rate=settings.finetune_learning_rate),
-    ]
-    for stage in stages:
-        if stage.n_epochs == 0 or keeper.is_past(stage.name):
-            continue
-        course = Course(
+def _train_stages(unit: Unit, trainee: Trainee, generations: Generations) -> list[HistoryRow]:
+    """Every stage that the saved state is not past, in turn; the history of all of them."""
+    configuration, stop = unit.workshop.run.configuration, unit.stop
+    every_steps, every_s = configuration.fit.save_every_steps, configuration.fit.save_every_s
+    courses = [
+        Course(
             fabric=unit.fabric,
             trainee=trainee,
             eyes=unit.workshop.eyes(frozen=stage.name == "frozen"),
@@ -202,21 +188,37 @@ def _train_stages(unit: Unit, trainee: Trainee, keeper: Keeper) -> None:
             stage=stage,
             configuration=configuration,
         )
-        n_batches = len(course.plan(0))
-        total = n_batches * sum(each.n_epochs for each in stages)
+        for stage in stages_of(configuration.fit)
+    ]
+    n_steps = [course.n_steps for course in courses]
+    follower = Follower(
+        unit.report, unit.journal, what=unit.what, model=unit.model, fold=unit.rows.fold, n_steps=sum(n_steps)
+    )
+    try:
+        keeper = Keeper(
+            generations, unit.origin(), every_steps=every_steps, every_s=every_s, stop=stop, told=follower.saved
+        )
+        follower.started(keeper.saved_step or 0)
+        for course, n in zip(courses, n_steps, strict=True):
+            if keeper.is_past(course.stage.name):
+                continue
+            follow = partial(follower.step, steps_before=keeper.steps_before)
+            with stop.deferred():
+                history = train_stage(course, keeper=keeper, follow=follow)
+            keeper.stage_over(history, n)
+    except CsasnError as error:
+        if not isinstance(error, StorageError):  # the journal lies on the device that failed
+            follower.failed(error, rows=error.rows if isinstance(error, DivergedError) else ())
+        raise
+    follower.finished()
+    return keeper.earlier
 
-        def follow(learning: Learning, _n_steps: int, loss: float, *, total: int = total) -> None:
-            unit.report(unit.what, keeper.steps_before + learning.step, total, _in_words(loss, learning.history))
 
-        with unit.stop.deferred():
-            history = train_stage(course, keeper=keeper, follow=follow)
-        keeper.stage_over(history, stage.n_epochs * n_batches)
-        unit.report(unit.what, keeper.steps_before, total)
-
-
-def _in_words(loss: float, history: list[HistoryRow]) -> str:
-    auroc = history[-1]["tuning_auroc"] if history else None
-    return f"loss {loss:.3f}" + ("" if auroc is None else f", tuning AUROC {auroc:.3f}")
+def stages_of(settings: FitSettings) -> list[Stage]:
+    """The frozen stage, and fine-tuning where it is asked for."""
+    frozen = Stage(name="frozen", n_epochs=settings.frozen_epochs, learning_rate=settings.frozen_learning_rate)
+    finetune = Stage(name="finetune", n_epochs=settings.finetune_epochs, learning_rate=settings.finetune_learning_rate)
+    return [frozen, finetune] if finetune.n_epochs else [frozen]
 
 
 def _finish(run: Run, workshop: Workshop, notes: dict[str, dict[str, object]], *, n_parameters: dict[str, int]) -> None:

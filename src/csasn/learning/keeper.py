@@ -1,6 +1,8 @@
 """When the state of a training is written, from where it goes on, and what is never written."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +26,9 @@ class Keeper:
         every_steps: int,
         every_s: float,
         stop: StopSignal,
+        told: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """`origin`: what the state belongs to; `every_steps`, `every_s`: 0 for never.
+        """`origin`: what the state belongs to; `every_steps`, `every_s`: 0 for never; `told`: of each step saved.
 
         Raises MismatchError, naming both, where a saved state belongs to something else.
         """
@@ -34,12 +37,18 @@ class Keeper:
         self._generations, self._origin, self._stop = generations, origin, stop
         self._every_steps, self._every_s = every_steps, every_s
         self._written_at = time.monotonic()
-        self._saved = None
+        self._told = told
+        self._saved: dict[str, Any] | None = None
         if (found := generations.read()) is not None:
             tensors, notes, path = found
             require_origin(notes, origin, path)
-            self._saved = put_together(tensors, notes["state"])
-            self.earlier, self.steps_before = self._saved["earlier"], self._saved["steps_before"]
+            saved = put_together(tensors, notes["state"])
+            self.earlier, self.steps_before, self._saved = saved["earlier"], saved["steps_before"], saved
+
+    @property
+    def saved_step(self) -> int | None:
+        """The step that training goes on from, counted through all stages; None where it begins or has gone on."""
+        return None if self._saved is None else self._saved["steps_before"] + self._saved["step"]
 
     def is_past(self, stage: str) -> bool:
         """Whether the saved state is of a later stage than this one; stages are asked for in their order."""
@@ -93,5 +102,7 @@ class Keeper:
                 "before it is kept. Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate in a new run.",
                 rows=rows.tolist(),
             )
-        self._generations.write(self.steps_before + learning.step, tensors, self._origin | {"state": plain})
+        step = self.steps_before + learning.step
+        self._generations.write(step, tensors, self._origin | {"state": plain})
+        self._told(step)
         self._written_at = time.monotonic()

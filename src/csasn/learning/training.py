@@ -45,6 +45,11 @@ class Course:
         mixup = settings.finetune_mixup if self.stage.name == "finetune" else settings.feature_mixup
         return plan_epoch(self.rows, epoch, self.configuration, n_views=self.eyes.source.n_views, mixup=mixup)
 
+    @property
+    def n_steps(self) -> int:
+        """Planned steps: every epoch has as many batches as the first."""
+        return self.stage.n_epochs * len(self.plan(0))
+
     def at(self, epoch: int, where: str) -> str:
         """Where something happened, in words."""
         return f"fold {self.rows.fold}, stage {self.stage.name}, epoch {epoch}, {where}"
@@ -60,9 +65,8 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
     at that point is not saved. Raises what the keeper raises: StoppedError, StorageError, MismatchError.
     """
     patience = course.configuration.fit.patience_epochs
-    plan = course.plan(0)
-    n_batches = len(plan)  # the same in every epoch
-    n_steps = course.stage.n_epochs * n_batches
+    plan, n_steps = course.plan(0), course.n_steps
+    n_batches = len(plan)
     learning, module, optimizer = _begin(course, n_steps, n_batches)
     if keeper is not None and keeper.restore(learning):
         plan = course.plan(learning.step // n_batches)
@@ -127,7 +131,9 @@ def _take_step(
         course.fabric.backward(loss)
         clip_norm = course.configuration.fit.finetune_clip_norm
         if course.stage.name == "finetune" and clip_norm:
-            course.fabric.clip_gradients(module, optimizer, max_norm=clip_norm)
+            norm = course.fabric.clip_gradients(module, optimizer, max_norm=clip_norm, error_if_nonfinite=False)
+            if norm is not None and not torch.isfinite(norm):
+                raise _diverged(f"{where} (its gradient)", float(norm), batch.rows.tolist())
         optimizer.step()
     return float(loss.detach())
 

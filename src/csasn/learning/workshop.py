@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,17 +11,11 @@ from numpy.typing import NDArray
 from csasn.config import FitSettings
 from csasn.imaging.store import open_store
 from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.following import Report
 from csasn.learning.trainee import Cohort, Eyes, cohort_of
 from csasn.network.backbones import Branch
 from csasn.network.weights import Provenance, build_branches
 from csasn.runs import Run
-
-
-class Report(Protocol):
-    """Is told what is going on, how much of it is done, of how much, and how well."""
-
-    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Take note of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

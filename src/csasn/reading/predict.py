@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from csasn.errors import MismatchError
 from csasn.files import write_whole
 from csasn.learning.checkpoint import read_checkpoint, require_origin
-from csasn.learning.fit import CSASN, checkpoint_path, origin_of
+from csasn.learning.fit import origin_of
+from csasn.learning.following import Report
+from csasn.learning.places import checkpoint_path, models_of
 from csasn.learning.rivals import read_logistic_regression
 from csasn.learning.trainee import (
     BRANCHES,
@@ -20,7 +22,7 @@ from csasn.learning.trainee import (
     log_probabilities,
     rows_of,
 )
-from csasn.learning.workshop import Report, Workshop, open_workshop, start_fabric
+from csasn.learning.workshop import Workshop, open_workshop, start_fabric
 from csasn.runs import Run
 from csasn.schema import PREDICTION_COLUMNS
 
@@ -41,7 +43,7 @@ def predict_run(run: Run, *, report: Report) -> Path:
     workshop.ensure(tested, range(run.configuration.predict.n_views), report=report)
     tables = []
     folds = folds_of(run)
-    units = [(model, rows) for model in (CSASN, *settings.rivals) for rows in folds]
+    units = [(model, rows) for model in models_of(run) for rows in folds]
     for number, (model, rows) in enumerate(units):
         tables.append(_read_fold(workshop, model, rows, test[rows.fold]))
         report("reading tuning and test images", number + 1, len(units))
