@@ -83,10 +83,12 @@ def _parquet_rows(path: Path) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInputError(f"{path} is not readable parquet ({error}): export it again.") from error
+        raise BadInputError(f"{path} is not readable parquet ({error}): export it again. {NOTHING_WRITTEN}") from error
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.Binary]
     if nested:
-        raise BadInputError(f"Every column of {path} holds one plain value a row. These do not:\n{listing(nested)}")
+        raise BadInputError(
+            f"Every column of {path} holds one plain value a row. These do not:\n{listing(nested)}\n{NOTHING_WRITTEN}"
+        )
     names = _checked_header(frame.columns, ",", path)
     return frame.cast(pl.String).rename(dict(zip(frame.columns, names, strict=True))).with_row_index(LINE, offset=1)
 
@@ -104,14 +106,16 @@ def _sheet_rows(path: Path) -> pl.DataFrame:
             read_options={"skip_rows": 0},
         )
     except Exception as error:
-        raise BadInputError(f"{path} is not a readable workbook ({type(error).__name__}): save it again.") from error
+        raise BadInputError(
+            f"{path} is not a readable workbook ({type(error).__name__}): save it again. {NOTHING_WRITTEN}"
+        ) from error
     filled = {name: sheet for name, sheet in sheets.items() if not sheet.is_empty()}
     if not filled:
-        raise BadInputError(f"A table begins with a header; {path} has none in any of its sheets.")
+        raise BadInputError(f"A table begins with a header; {path} has none in any of its sheets. {NOTHING_WRITTEN}")
     if len(filled) > 1:
         raise BadInputError(
             f"A table is one sheet; {path} has {len(filled)} that are not empty:\n{listing(list(filled))}\n"
-            "Save the right one as a workbook of its own."
+            f"Save the right one as a workbook of its own. {NOTHING_WRITTEN}"
         )
     _refuse_error_cells(path)
     sheet = next(iter(filled.values())).cast(pl.String).with_row_index(LINE, offset=1)
@@ -121,9 +125,7 @@ def _sheet_rows(path: Path) -> pl.DataFrame:
     names = _checked_header(header[:n_named], ",", path)
     beyond = sheet[1:, n_named + 1 :]
     if not beyond.is_empty() and beyond.select(pl.any_horizontal(pl.all().is_not_null().any())).item():
-        raise BadInputError(
-            f"Every filled column of {path} has a name in its first row; some beyond the last have none."
-        )
+        raise BadInputError(f"Every filled column of {path} has a name in its first row. {NOTHING_WRITTEN}")
     return sheet[1:, : n_named + 1].rename(dict(zip(sheet.columns[1 : n_named + 1], names, strict=True)))
 
 

@@ -93,7 +93,9 @@ def rename_columns(frame: pl.DataFrame, columns: Mapping[str, str], *, source: P
     found = [name for name in frame.columns if name != LINE]
     wrong = [f"{name!r}{did_you_mean(name, COLUMNS)}" for name in columns if name not in COLUMNS]
     if wrong:
-        raise BadInputError(f"Column mapping knows {', '.join(COLUMNS)}. Received:\n{listing(wrong)}\nCorrect it.")
+        raise BadInputError(
+            f"Column mapping knows {', '.join(COLUMNS)}. Received:\n{listing(wrong)}\nCorrect it. {NOTHING_WRITTEN}"
+        )
     places = {name: columns.get(name, name) for name in COLUMNS}
     missing = [
         f"{places[name]!r} for {name}{did_you_mean(places[name], found)}"
