@@ -4,17 +4,20 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from csasn.errors import BadInputError
 from csasn.evidence.evaluate import evaluate_run
-from csasn.report import figures
-from csasn.report.page import hardest_errors, report_run
+from csasn.report.drawing import draw
+from csasn.report.figures.confusion import confusion
+from csasn.report.page import report_run
+from csasn.report.sections.errors import hardest_errors, thumbnail
 from csasn.runs import Run
-from synthetic_run import history, make_run
+from synthetic_run import make_run
 
 SECTIONS = {"cohort", "checks", "results", "rivals", "curves", "confusion", "reliability", "training", "errors"}
-SECTIONS |= {"limits", "made"}
-FIGURES = {"roc", "precision-recall", "confusion", "reliability", "training", "comparison"}
+SECTIONS |= {"limits", "made", "sites"}
+FIGURES = {"roc", "precision-recall", "confusion", "reliability", "training", "comparison", "flow", "sites"}
 
 
 class Outline(HTMLParser):
@@ -72,21 +75,30 @@ def test_what_others_wrote_is_escaped(page: str) -> None:
 
 def test_the_hardest_errors_are_errors_and_say_where_a_picture_is_missing(run: Run) -> None:
     predictions = pl.read_parquet(run.path("predictions.parquet"))
-    errors = hardest_errors(predictions, run.classes(), run.images_root(), n=200)
+    errors = hardest_errors(predictions, run.classes(), n=200)
     assert all(each.reference != each.predicted for each in errors)
     assert [each.p_reference for each in errors] == sorted(each.p_reference for each in errors)
-    assert {each.missing for each in errors if each.reference == "ATC"} == {"the picture is missing"}
-    assert all(each.picture for each in errors if each.reference != "ATC")
-    outside = predictions.with_columns(("../../" + pl.col("image_path")).alias("image_path"))
-    first = hardest_errors(outside, run.classes(), run.images_root(), n=1)[0]
-    assert first.picture is None
-    assert "leads out" in first.missing
+    root = run.images_root()
+    missing = {each.reference == "ATC": thumbnail(root, each.image_path) for each in errors}
+    assert missing[True] == (None, "the picture is missing")
+    assert missing[False][0] is not None
+    assert thumbnail(root, "../../elsewhere.png") == (None, "the path leads out of the images' folder")
+
+
+def test_every_figure_and_table_lies_beside_the_page(run: Run, page: str) -> None:
+    for name in FIGURES:
+        with Image.open(run.path(f"figures/{name}.png")) as picture:
+            assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    table = pl.read_csv(run.path("tables/cohort.csv"))
+    assert table["Patients"].sum() == 144
+    assert {path.stem for path in run.path("tables").glob("*.csv")} >= {"overall", "per-class", "sites", "models"}
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
-    once, again = (figures.confusion(["a", "b"], [[3, 1], [0, 0]], simulated=True) for _ in range(2))
+    once, again = (
+        draw("confusion", "", lambda: confusion(["a", "b"], [[3, 1], [0, 0]]), simulated=True) for _ in range(2)
+    )
     assert once == again
-    assert figures.training(history(), simulated=False) == figures.training(history(), simulated=False)
 
 
 def test_a_real_cohort_is_not_stamped(tmp_path: Path) -> None:

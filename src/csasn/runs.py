@@ -58,6 +58,11 @@ class Run:
         self.require("split.csv")
         return restored_cells(pl.read_csv(self.path("split.csv"), schema=dict(SPLIT_COLUMNS)))
 
+    def ledger(self) -> pl.DataFrame:
+        """The ledger: item, outcome, code, reason."""
+        rows = pl.read_csv(self.path("ledger.csv"), infer_schema=False)
+        return rows.with_columns(pl.all().str.strip_prefix("'"))
+
     def record(self) -> dict[str, object]:
         """The content of run.json."""
         return read_json(self.path("run.json"))

@@ -1,0 +1,81 @@
+"""Forest plots: a row a model, a difference or a site, each a point with its interval and its numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from csasn.evidence.aggregation import MAIN_MODEL
+from csasn.evidence.evaluate import Record
+from csasn.report.drawing import INK, PALETTE, QUIET, blank
+from csasn.report.records import Index
+
+Ends = tuple[float, float, float] | None
+
+
+def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
+    """Macro AUROC of every model with its interval, and CSASN minus each rival, per patient."""
+    models = [key[0] for key in records if key[1:] == ("all", "patient", "all", "macro_auroc")]
+    first = [
+        (name.replace("csasn", "CSASN"), ends_of(records[name, "all", "patient", "all", "macro_auroc"]))
+        for name in models
+    ]
+    second = [
+        (f"minus {row['rival']}", ends_of(row))
+        for row in differences
+        if row["unit"] == "patient" and row["metric"] == "macro_auroc"
+    ]
+    figure = blank(1.7 + 0.27 * (len(first) + len(second)) + (0.4 if second else 0))
+    heights = [len(first) + 1, len(second) + 1] if second else [1]
+    grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    forest(grid[0], first, signed=False)
+    grid[0].set_title("Macro AUROC per patient", loc="left")
+    if second:
+        forest(grid[1], second, signed=True)
+        grid[1].axvline(0, color=QUIET, linewidth=0.8, linestyle=":")
+        grid[1].set_title("CSASN minus each rival, same patients", loc="left")
+        grid[1].set_xlabel("Difference in macro AUROC (right of 0: CSASN higher)")
+    return figure
+
+
+def ends_of(row: Record | dict[str, Any]) -> Ends:
+    """Estimate and interval of a record or of a row of metrics.json; None where they are not estimable."""
+    fields = ("estimate", "low", "high")
+    values = [row.get(name) if isinstance(row, dict) else getattr(row, name) for name in fields]
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
+
+
+def forest(axes: Axes, rows: Sequence[tuple[str, Ends]], *, signed: bool) -> None:
+    """Points with intervals, first row on top, and the numbers in the right margin."""
+    for place, (_, ends) in enumerate(rows):
+        text = "not estimable"
+        if ends is not None:
+            estimate, low, high = ends
+            colour = PALETTE[0] if place == 0 and not signed else INK
+            axes.plot([low, high], [place, place], color=colour, linewidth=1.4)
+            axes.plot([estimate], [place], "s", color=colour, markersize=4.5)
+            form = "{:+.3f} ({:+.3f} to {:+.3f})" if signed else "{:.3f} ({:.3f}–{:.3f})"
+            text = form.format(estimate, low, high).replace("-", "−")
+        axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=4)
+
+
+def by_site(records: Index, sites: Sequence[str]) -> Figure:
+    """Macro AUROC and malignancy AUROC of CSASN at each site, the pooled one last."""
+    shown = (("all", "macro_auroc", "Macro AUROC"), ("malignancy", "auroc", "Malignancy AUROC"))
+    figure = blank(1.1 + 2 * 0.27 * (len(sites) + 2))
+    for axes, (target, metric, title) in zip(figure.subplots(2, 1, sharex=True), shown, strict=True):
+        rows: list[tuple[str, Ends]] = []
+        for site, name in zip((*sites, "all"), (*sites, "all sites"), strict=True):
+            record = records.get((MAIN_MODEL, site, "patient", target, metric))
+            rows.append((f"{name} (n = {record.n if record else 0:,})", ends_of(record) if record else None))
+        forest(axes, rows, signed=False)
+        axes.set_title(f"{title} per patient", loc="left")
+        axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=":")
+    return figure

@@ -1,0 +1,115 @@
+"""The hardest errors, with their pictures."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from csasn.evidence.aggregation import MAIN_MODEL, per_unit, tested_rows, units_of
+from csasn.report.blocks import Picture, Pictures, Section, Words
+from csasn.report.material import Material
+from csasn.schema import ClassList
+
+N_ERRORS = 12
+THUMBNAIL_PX = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HardError:
+    """A test image that CSASN read wrongly."""
+
+    patient_id: str
+    site: str
+    image_path: str
+    reference: str
+    p_reference: float
+    predicted: str
+    p_predicted: float
+
+
+def errors(material: Material) -> Section:
+    """The test images read wrongly with the least probability for their reference class."""
+    found = hardest_errors(material.predictions, material.classes)
+    words = Words(
+        text=f"The {len(found)} test image{'' if len(found) == 1 else 's'} read wrongly with the least probability for "
+        "the reference class."
+        if found
+        else "No test image was read wrongly."
+    )
+    pictures = Pictures(pictures=tuple(_picture(material.run.images_root(), each) for each in found))
+    return Section(
+        id="errors",
+        title="The hardest errors",
+        short="Hardest errors",
+        blocks=(words, pictures) if found else (words,),
+    )
+
+
+def hardest_errors(predictions: pl.DataFrame, classes: ClassList, *, n: int = N_ERRORS) -> list[HardError]:
+    """The wrong readings with the smallest probability for their reference class, smallest first."""
+    test = tested_rows(per_unit(predictions, classes, unit="image"), MAIN_MODEL)
+    units = units_of(test, classes)
+    own = units.y_prob[np.arange(units.y_true.size), units.y_true]
+    predicted = units.y_prob.argmax(axis=1)
+    wrong = np.flatnonzero(units.known & (predicted != units.y_true))
+    found = []
+    for place in wrong[np.argsort(own[wrong], kind="stable")][:n].tolist():
+        row = test.row(place, named=True)
+        found.append(
+            HardError(
+                patient_id=row["patient_id"],
+                site=row["site"],
+                image_path=row["image_path"],
+                reference=classes.names[units.y_true[place]],
+                p_reference=float(own[place]),
+                predicted=classes.names[predicted[place]],
+                p_predicted=float(units.y_prob[place].max()),
+            )
+        )
+    return found
+
+
+def _picture(root: Path, error: HardError) -> Picture:
+    png, missing = thumbnail(root, error.image_path)
+    return Picture(
+        png=png,
+        missing=missing,
+        title=f"{error.reference}, p = {error.p_reference:.3f}",
+        lines=(
+            f"read as {error.predicted}, p = {error.p_predicted:.3f}",
+            f"site {error.site}",
+            f"patient {error.patient_id}",
+        ),
+        alt=f"Ultrasound image of patient {error.patient_id}",
+    )
+
+
+def thumbnail(root: Path, image_path: str) -> tuple[bytes | None, str]:
+    """A grey PNG of at most THUMBNAIL_PX a side, or None and why there is none."""
+    path = (root / image_path).resolve()
+    if not path.is_relative_to(root.resolve()):
+        return None, "the path leads out of the images' folder"
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            grey = _grey(picture)
+    except FileNotFoundError:
+        return None, "the picture is missing"
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return None, f"the picture cannot be shown ({type(error).__name__})"
+    grey.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    grey.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue(), ""
+
+
+def _grey(picture: Image.Image) -> Image.Image:
+    """Eight-bit grey; deeper pixels are spread over their own range rather than clipped."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture.convert("L")
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+    span = float(values.max() - values.min()) or 1.0
+    return Image.fromarray(np.uint8((values - values.min()) / span * 255))

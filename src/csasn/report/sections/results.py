@@ -1,0 +1,142 @@
+"""How well each class is recognised: over all, by class, at the frozen thresholds, and the curves."""
+
+from csasn.evidence.aggregation import MAIN_MODEL, UNITS
+from csasn.evidence.measures import estimable_classes
+from csasn.report.blocks import Section, Table, Words
+from csasn.report.figures.confusion import confusion
+from csasn.report.figures.curves import precision_recall, roc
+from csasn.report.material import Material
+from csasn.report.records import HEADLINE, with_interval
+
+POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
+CLASS_METRICS = ("auroc", "auprc", "brier", "ece")
+OVERALL_METRICS = {
+    "macro_auroc": "Macro AUROC",
+    "macro_auprc": "Macro AUPRC",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "brier": "Brier (0 best, 2 worst)",
+    "ece": "ECE, most probable class",
+}
+SCHEMES = {
+    "grouped-kfold": "cross-validation in {n} folds by patient: every patient is read by a model that never saw them",
+    "leave-one-site-out": "leave-one-site-out: every site is read by a model that never saw that site ({n} folds)",
+    "holdout": "one holdout by patient: the patients tested were never seen in training",
+}
+
+
+def headline(material: Material) -> str:
+    """The run's result in one sentence of plain words, with the level of chance beside it."""
+    auroc, balanced = (material.records[*HEADLINE, "all", each] for each in ("macro_auroc", "balanced_accuracy"))
+    n_folds = material.split["fold"].n_unique()
+    scheme = SCHEMES[material.run.configuration.split.scheme].format(n=n_folds)
+    k = len(estimable_classes(material.units)[0])
+    return (
+        f"Among {auroc.n:,} patients and {k} classes that could be evaluated, CSASN reached "
+        f"a macro AUROC of {with_interval(auroc)} and a balanced accuracy of {with_interval(balanced)}, "
+        f"per patient, with {material.level} intervals "
+        f"(guessing would give 0.50 and {1 / max(k, 1):.2f}). Split: {scheme}."
+    )
+
+
+def results(material: Material) -> Section:
+    """Tables over all classes, by class, and at the frozen thresholds."""
+    tables = (
+        Table(
+            name="overall",
+            caption="Over all classes; bootstrap intervals over patients",
+            head=("Metric", "Per patient", "Per nodule", "Per image"),
+            rows=_overall(material),
+        ),
+        Table(
+            name="per-class",
+            caption="Each class against all others, per patient; bootstrap intervals over patients",
+            head=("Class", "Patients", "Prevalence", "AUROC", "AUPRC", "Brier", "ECE"),
+            rows=_by_class(material, CLASS_METRICS),
+        ),
+        Table(
+            name="at-thresholds",
+            caption="Per patient at the Youden threshold of each fold's tuning partition, frozen before testing; "
+            "Wilson intervals",
+            head=("Class", "Patients", "Prevalence", "Sensitivity", "Specificity", "PPV", "NPV"),
+            rows=_by_class(material, POINT_METRICS),
+        ),
+    )
+    first = Words(
+        text="All figures come from test rows that the model never trained on, pooled over folds. The unit is the "
+        f"patient unless said otherwise; brackets hold {material.level} intervals."
+    )
+    last = Words(
+        text="AUROC 0.50 is guessing; AUPRC of guessing is the prevalence. Resampling adds noise to ECE, so its "
+        "interval leans upwards.",
+        items=_notes(material),
+        quiet=True,
+    )
+    return Section(
+        id="results", title="How well it recognises each class", short="Results", blocks=(first, *tables, last)
+    )
+
+
+def curves(material: Material) -> Section:
+    """ROC and precision-recall."""
+    units, records = material.units, material.records
+    return Section(
+        id="curves",
+        title="ROC and precision-recall curves",
+        short="ROC and precision",
+        blocks=(
+            material.drawing(
+                "roc",
+                "ROC of malignancy (all malignant classes together) and of each class against all others, per patient.",
+                lambda: roc(units, records),
+            ),
+            material.drawing(
+                "precision-recall",
+                "Precision against sensitivity, per patient. Above each panel: patients with the class, and AUPRC with "
+                "its interval. The dashed line is the prevalence.",
+                lambda: precision_recall(units, records),
+            ),
+        ),
+    )
+
+
+def mistaken(material: Material) -> Section:
+    """The confusion matrix."""
+    matrix = material.metrics["confusion"]["patient"]
+    drawing = material.drawing(
+        "confusion",
+        "Confusion matrix per patient: rows are the reference class, columns the most probable class; percentages are "
+        "of the row.",
+        lambda: confusion(matrix["classes"], matrix["counts"]),
+    )
+    return Section(id="confusion", title="What is taken for what", short="What is taken for what", blocks=(drawing,))
+
+
+def _overall(material: Material) -> list[list[str]]:
+    """Metric by unit: patient, nodule, image."""
+    rows = [(label, "all", metric) for metric, label in OVERALL_METRICS.items()]
+    rows.append(("Malignancy AUROC", "malignancy", "auroc"))
+    found = material.records.get
+    return [
+        [label, *(with_interval(found((MAIN_MODEL, "all", unit, target, metric)), digits=3) for unit in UNITS)]
+        for label, target, metric in rows
+    ]
+
+
+def _by_class(material: Material, metrics: tuple[str, ...]) -> list[list[str]]:
+    """Target, patients with it, prevalence, and the metrics, per patient."""
+    table = []
+    for target in material.units.targets:
+        binary = material.units.binary(target)
+        n, n_positive = binary.y_true.size, int(binary.y_true.sum())
+        found = [material.records.get((*HEADLINE, target, metric)) for metric in metrics]
+        prevalence = f"{100 * n_positive / n:.1f} %" if n else "–"
+        table.append([target, f"{n_positive:,} of {n:,}", prevalence, *(with_interval(each) for each in found)])
+    return table
+
+
+def _notes(material: Material) -> tuple[str, ...]:
+    """What is not estimable per patient and why, and which classes are small; each said once."""
+    notes = {each.note for key, each in material.records.items() if key[:3] == HEADLINE}
+    parts = {part for note in notes for part in note.split("; ")}
+    return tuple(sorted(p for p in parts if p.startswith(("not estimable", "only", "over")) or "left out" in p))

@@ -1,0 +1,72 @@
+"""CSASN beside simpler models on the same folds, whichever way it falls."""
+
+from typing import Any
+
+from csasn.report.blocks import Section, Table, Words
+from csasn.report.figures.forest import comparison
+from csasn.report.material import Material, rows_of
+from csasn.report.records import with_interval
+from csasn.report.sections.results import OVERALL_METRICS
+
+COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
+
+
+def rivals(material: Material) -> Section:
+    """Every model's figures, and the paired differences."""
+    differences = rows_of(material.metrics["comparisons"])
+    blocks: list[Table | Words] = [
+        Table(
+            name="models",
+            caption="Every model, per patient; bootstrap intervals over patients",
+            head=("Model", *(OVERALL_METRICS[each] for each in COMPARED)),
+            rows=_models(material),
+        )
+    ]
+    if differences:
+        table = Table(
+            name="differences",
+            caption="Paired differences, printed whichever way they fall; the same bootstrap draws for both models; p "
+            "adjusted by Holm over all rivals and metrics of a unit",
+            head=("Rival", "Unit and metric", "CSASN minus rival", "p", "p, Holm", "Reading"),
+            rows=[_difference(row, confidence=material.run.configuration.evaluate.confidence) for row in differences],
+        )
+        blocks.append(table)
+    else:
+        blocks.append(Words(text="No rival was trained in this run."))
+    drawing = material.drawing(
+        "comparison",
+        "Macro AUROC of each model, and the paired difference to CSASN, per patient, with "
+        f"{material.level} bootstrap intervals.",
+        lambda: comparison(material.records, differences),
+    )
+    return Section(
+        id="rivals",
+        title="Comparison with simpler models on the same folds",
+        short="Comparison with rivals",
+        blocks=(*blocks, drawing),
+    )
+
+
+def _models(material: Material) -> list[list[str]]:
+    """Model and its overall metrics, per patient."""
+    found = material.records
+    names = [key[0] for key in found if key[1:] == ("all", "patient", "all", "macro_auroc")]
+    return [
+        [
+            "CSASN" if name == "csasn" else name,
+            *(with_interval(found.get((name, "all", "patient", "all", each)), digits=3) for each in COMPARED),
+        ]
+        for name in names
+    ]
+
+
+def _difference(row: dict[str, Any], *, confidence: float) -> list[str]:
+    """One comparison in words and numbers, whichever way it falls; it is settled by the p that Holm adjusted."""
+    label = f"{row['unit']}: {OVERALL_METRICS[row['metric']]}"
+    if row["estimate"] is None or row["low"] is None:
+        return [row["rival"], label, "not estimable", "–", "–", row["note"] or "–"]
+    ends = f"{row['estimate']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})".replace("-", "−")
+    verdict = "not settled"
+    if row["p_holm"] < 1 - confidence:
+        verdict = "CSASN higher" if row["estimate"] > 0 else "rival higher"
+    return [row["rival"], label, ends, f"{row['p']:.3f}", f"{row['p_holm']:.3f}", verdict]
