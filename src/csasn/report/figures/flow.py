@@ -60,7 +60,7 @@ def _partitions(split: pl.DataFrame) -> list[list[str]]:
         ends = sorted({int(found.min()), int(found.max())})  # type: ignore[arg-type]
         lines.append(f"{partition}: {' to '.join(f'{n:,}' for n in ends)} patients a fold")
     tested = split.filter(pl.col("partition") == "test")["patient_id"].n_unique()
-    return [lines, [f"Read by a model that never saw them: {tested:,} patients"]]
+    return [lines, ["Read by a model that never saw them:", f"{tested:,} patients"]]
 
 
 def _box(axes: Axes, lines: list[str], *, left: float, width: float, top: float, height: float) -> None:

@@ -29,7 +29,7 @@ def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
     figure = blank(1.7 + 0.27 * (len(first) + len(second)) + (0.4 if second else 0))
     heights = [len(first) + 1, len(second) + 1] if second else [1]
     grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    forest(grid[0], first, signed=False)
+    forest(grid[0], first, marked=0)
     grid[0].set_title("Macro AUROC per patient", loc="left")
     if second:
         forest(grid[1], second, signed=True)
@@ -47,13 +47,13 @@ def ends_of(row: Record | dict[str, Any]) -> Ends:
     return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
 
 
-def forest(axes: Axes, rows: Sequence[tuple[str, Ends]], *, signed: bool) -> None:
-    """Points with intervals, first row on top, and the numbers in the right margin."""
+def forest(axes: Axes, rows: Sequence[tuple[str, Ends]], *, signed: bool = False, marked: int | None = None) -> None:
+    """Points with intervals, first row on top, one row marked, and the numbers in the right margin."""
     for place, (_, ends) in enumerate(rows):
         text = "not estimable"
         if ends is not None:
             estimate, low, high = ends
-            colour = PALETTE[0] if place == 0 and not signed else INK
+            colour = PALETTE[0] if place == marked else INK
             axes.plot([low, high], [place, place], color=colour, linewidth=1.4)
             axes.plot([estimate], [place], "s", color=colour, markersize=4.5)
             form = "{:+.3f} ({:+.3f} to {:+.3f})" if signed else "{:.3f} ({:.3f}–{:.3f})"
@@ -75,7 +75,7 @@ def by_site(records: Index, sites: Sequence[str]) -> Figure:
         for site, name in zip((*sites, "all"), (*sites, "all sites"), strict=True):
             record = records.get((MAIN_MODEL, site, "patient", target, metric))
             rows.append((f"{name} (n = {record.n if record else 0:,})", ends_of(record) if record else None))
-        forest(axes, rows, signed=False)
+        forest(axes, rows, marked=len(rows) - 1)
         axes.set_title(f"{title} per patient", loc="left")
         axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=":")
     return figure
