@@ -21,6 +21,7 @@ from csasn.imaging.store import PixelStore
 from csasn.learning.epochs import look_at, plan_epoch
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.optimisation import Stage, parameter_groups
+from csasn.learning.phases import Phases
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
@@ -38,7 +39,7 @@ def one_epoch(trainee: Trainee, eyes: Eyes, rows: FoldRows, configuration: Confi
     trainee.network.branches.eval()
     started = time.perf_counter()
     for batch in plan_epoch(rows, 0, configuration, n_views=eyes.source.n_views, mixup=0.4):
-        given = look_at(batch, eyes, 0, configuration, used=trainee.network.neck.used)
+        given = look_at(batch, eyes, 0, configuration, used=trainee.network.neck.used, phases=Phases())
         index = torch.from_numpy(eyes.cohort.class_index[batch.rows])
         malignant = torch.from_numpy(eyes.cohort.malignant[batch.rows])
         if isinstance(given, torch.Tensor):

@@ -10,6 +10,7 @@ from torch import Tensor
 from csasn.config import Configuration
 from csasn.imaging.dataset import as_images, batches, epoch_order
 from csasn.imaging.transforms import apply, draw
+from csasn.learning.phases import Phases
 from csasn.learning.trainee import Eyes, FoldRows, Mix
 from csasn.network.backbones import Features
 
@@ -56,12 +57,17 @@ def draw_mix(stream: np.random.Generator, n: int, beta: float) -> Mix | None:
 
 
 def look_at(
-    batch: Planned, eyes: Eyes, epoch: int, configuration: Configuration, *, used: list[str]
+    batch: Planned, eyes: Eyes, epoch: int, configuration: Configuration, *, used: list[str], phases: Phases
 ) -> dict[str, Features] | Tensor:
     """What the trainee reads of a batch: cached features of the used branches, or freshly augmented images."""
     if eyes.caches is not None:
-        return eyes.look(batch.rows, batch.views, used)
-    store_rows = eyes.cohort.store_rows[batch.rows]
-    # Epochs beyond the cached views, so that fine-tuning shows changes that the frozen stage has not seen.
-    draws = draw(configuration.augmentation, store_rows, seed=configuration.fit.seed, epoch=eyes.source.n_views + epoch)
-    return apply(as_images(eyes.source.store.pixels[store_rows]), draws).to(eyes.device)
+        with phases("decode"):
+            return eyes.look(batch.rows, batch.views, used)
+    with phases("decode"):
+        store_rows = eyes.cohort.store_rows[batch.rows]
+        images = as_images(eyes.source.store.pixels[store_rows])
+    with phases("augment"):
+        # Epochs beyond the cached views, so that fine-tuning shows changes that the frozen stage has not seen.
+        later = eyes.source.n_views + epoch
+        draws = draw(configuration.augmentation, store_rows, seed=configuration.fit.seed, epoch=later)
+        return apply(images, draws).to(eyes.device)

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from lightning_fabric import Fabric
@@ -17,6 +17,7 @@ from csasn.errors import DivergedError, MemoryShortageError
 from csasn.learning.epochs import Planned, look_at, plan_epoch
 from csasn.learning.keeper import Keeper
 from csasn.learning.optimisation import Stage, moving_average, parameter_groups, rate_schedule, training_mode
+from csasn.learning.phases import Phases
 from csasn.learning.state import HistoryRow, Learning
 from csasn.learning.trainee import Eyes, FoldRows, Trainee, log_probabilities, tuning_auroc, tuning_loss
 
@@ -33,6 +34,7 @@ class Course:
     rows: FoldRows
     stage: Stage
     configuration: Configuration
+    phases: Phases = field(default_factory=Phases)
 
     @property
     def learner(self) -> nn.Module:
@@ -78,7 +80,8 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
         started = time.perf_counter()
         loss = _take_step(course, module, optimizer, plan[number], epoch, number)
         learning.schedule.step()
-        learning.average.update_parameters(course.learner)
+        with course.phases("average"):
+            learning.average.update_parameters(course.learner)
         learning.loss_sum += loss * len(plan[number].rows)
         learning.seconds += time.perf_counter() - started
         learning.step += 1
@@ -95,7 +98,8 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
 def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, nn.Module, torch.optim.Optimizer]:
     """The stage before its first step, and the trainee and optimiser as Fabric sets them up."""
     settings, stage = course.configuration.fit, course.stage
-    plain = torch.optim.AdamW(parameter_groups(course.trainee, stage, settings), lr=stage.learning_rate)
+    groups = parameter_groups(course.trainee, stage, settings)
+    plain = torch.optim.AdamW(groups, lr=stage.learning_rate, fused=True)
     schedule = rate_schedule(plain, settings, n_steps=n_steps, n_steps_an_epoch=n_batches)
     module, optimizer = course.fabric.setup(course.trainee, plain)
     average = AveragedModel(course.learner, multi_avg_fn=moving_average(settings.ema_decay), use_buffers=True)
@@ -117,24 +121,28 @@ def _take_step(
     course: Course, module: nn.Module, optimizer: torch.optim.Optimizer, batch: Planned, epoch: int, number: int
 ) -> float:
     """One batch forward, backward and into the weights; its loss."""
-    cohort, device = course.eyes.cohort, course.fabric.device
+    cohort, device, phases = course.eyes.cohort, course.fabric.device, course.phases
     used = course.trainee.network.neck.used
     where = course.at(epoch, f"batch {number}")
     with _memory_shortage_named(where):
-        given = look_at(batch, course.eyes, epoch, course.configuration, used=used)
+        given = look_at(batch, course.eyes, epoch, course.configuration, used=used, phases=phases)
         index = torch.from_numpy(cohort.class_index[batch.rows]).to(device)
         malignant = torch.from_numpy(cohort.malignant[batch.rows]).to(device)
-        loss: Tensor = module(given, index, malignant, batch.mix)
-        if not torch.isfinite(loss):
+        with phases("forward"):
+            loss: Tensor = module(given, index, malignant, batch.mix)
+            finite = bool(torch.isfinite(loss))
+        if not finite:
             raise _diverged(where, float(loss.detach()), batch.rows.tolist())
         optimizer.zero_grad()
-        course.fabric.backward(loss)
-        clip_norm = course.configuration.fit.finetune_clip_norm
-        if course.stage.name == "finetune" and clip_norm:
-            norm = course.fabric.clip_gradients(module, optimizer, max_norm=clip_norm, error_if_nonfinite=False)
-            if norm is not None and not torch.isfinite(norm):
-                raise _diverged(f"{where} (its gradient)", float(norm), batch.rows.tolist())
-        optimizer.step()
+        with phases("backward"):
+            course.fabric.backward(loss)
+        with phases("optimiser"):
+            clip_norm = course.configuration.fit.finetune_clip_norm
+            if course.stage.name == "finetune" and clip_norm:
+                norm = course.fabric.clip_gradients(module, optimizer, max_norm=clip_norm, error_if_nonfinite=False)
+                if norm is not None and not torch.isfinite(norm):
+                    raise _diverged(f"{where} (its gradient)", float(norm), batch.rows.tolist())
+            optimizer.step()
     return float(loss.detach())
 
 

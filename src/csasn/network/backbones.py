@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from csasn.errors import BadInputError
+from csasn.network.precision import bfloat16
 
 GRID_STRIDE_PX = 32  # both branches' maps lie on the grid of a convolutional network's last stage
 
@@ -70,7 +71,7 @@ class Branch(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """The backbone's own features of images (B, 1, H, W), in float32."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+        with bfloat16(images.device, enabled=self.in_bfloat16):
             features: Tensor = self.backbone.forward_features(self.standardised(images))  # type: ignore[operator]
         return features.float()
 
@@ -119,14 +120,14 @@ class CnnBranch(Branch):
     def begin(self, images: Tensor, *, n_left: int) -> Features:
         """Images (B, 1, H, W) -> what the last `n_left` stages read."""
         net = self.backbone
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+        with bfloat16(images.device, enabled=self.in_bfloat16):
             below = net.blocks[:-n_left](net.bn1(net.conv_stem(self.standardised(images))))  # type: ignore[index, operator]
         return Features(map=below.float(), token=None, n_left=n_left)
 
     def finish(self, below: Features) -> Features:
         """The last stages on what `begin` gave -> map (B, C, h, w)."""
         net = self.backbone
-        with torch.autocast(below.map.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+        with bfloat16(below.map.device, enabled=self.in_bfloat16):
             above = net.bn2(net.conv_head(net.blocks[-below.n_left :](below.map)))  # type: ignore[index, operator]
         return Features(map=above.float(), token=None)
 
@@ -141,7 +142,7 @@ class VitBranch(Branch):
     def begin(self, images: Tensor, *, n_left: int) -> Features:
         """Images (B, 1, H, W) -> the tokens that the last `n_left` blocks read, as (B, C, T, 1)."""
         net: VisionTransformer = self.backbone  # type: ignore[assignment]
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+        with bfloat16(images.device, enabled=self.in_bfloat16):
             embedded = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(self.standardised(images)))))
             tokens = net.blocks[:-n_left](embedded)
         return Features(map=tokens.float().transpose(1, 2)[..., None], token=None, n_left=n_left)
@@ -149,7 +150,7 @@ class VitBranch(Branch):
     def finish(self, below: Features) -> Features:
         """The last blocks on what `begin` gave -> map (B, C, h, w) and class token (B, C)."""
         net: VisionTransformer = self.backbone  # type: ignore[assignment]
-        with torch.autocast(below.map.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+        with bfloat16(below.map.device, enabled=self.in_bfloat16):
             tokens = net.norm(net.blocks[-below.n_left :](below.map[..., 0].transpose(1, 2)))
         return self._laid_out(tokens.float())
 
