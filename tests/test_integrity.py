@@ -84,13 +84,14 @@ def test_a_sound_manifest_is_counted_and_passes():
         ("B", "benign", 1, 1, 1),
         ("B", "FTC", 1, 1, 2),
     ]
-    assert len(made["checks"]) == 7
+    assert len(made["checks"]) == 8
     assert not failed(manifest())
 
 
 @pytest.mark.parametrize(
     ("change", "name", "found"),
     [
+        ((5, "patient_id", "P1 "), "no patient ids differ in case, space or width alone", ["p1: P1 , p1"]),
         ((1, "site", "B"), "each patient belongs to one site", ["p1: A, B"]),
         ((4, "subtype", "PTC"), "each nodule has one diagnosis", ["p3: FTC, PTC"]),
         ((5, "nodule_id", "p1/l"), "each nodule belongs to one patient", ["p1/l: p1, p4"]),

@@ -126,10 +126,10 @@ class Ingest:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Print the integrity certificate of a cohort and verify it: every file, hash and check again."""
+    """Print the integrity certificate of a cohort or run and verify it: every file, hash and check again."""
 
     cohort: tyro.conf.Positional[Path]
-    """Cohort folder made by ingest or simulate."""
+    """Cohort folder made by ingest or simulate, or run folder: then its split is checked again too."""
 
     def __call__(self) -> int:
         """Exit code 1 where anything differs from the certificate."""

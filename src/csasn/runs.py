@@ -16,7 +16,7 @@ from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, 
 
 STAGES = ("split", "fit", "predict", "evaluate", "report")
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
-COHORT_FILES = ("manifest.parquet", "ledger.csv", "certificate.json")
+COHORT_FILES = ("manifest.parquet", "ledger.csv", "fingerprints.parquet")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,8 +168,9 @@ def create_run(cohort: Path, folder: Path, configuration: Configuration) -> Run:
     if folder.exists() and any(folder.iterdir()):
         raise BadInputError(f"{folder} is not empty and is not a run folder: choose another --out.")
     root = (cohort / str(certificate["images_root"])).resolve()
-    for name in COHORT_FILES[:2]:
-        write_bytes(folder / name, (cohort / name).read_bytes())
+    for name in COHORT_FILES:
+        if (cohort / name).is_file():  # fingerprints are needed by `csasn check` alone
+            write_bytes(folder / name, (cohort / name).read_bytes())
     write_json(folder / "certificate.json", certificate | {"images_root": str(root)})
     write_bytes(folder / "config.toml", to_toml(configuration).encode())
     write_json(

@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image, ImageDraw
 
 from csasn import __version__
-from csasn.cohort.labels import class_label
+from csasn.cohort.labels import class_label, spelling
 from csasn.cohort.near_duplicates import near_duplicates
 from csasn.cohort.pictures import read_picture
 from csasn.config import Scheme
@@ -62,9 +62,12 @@ def certify(
 
 
 def looked_at(manifest: pl.DataFrame, fingerprints: pl.DataFrame, ledger: bytes) -> dict[str, object]:
-    """Hashes of everything that a certificate speaks of; those of images and masks are over their sorted hashes."""
+    """Hashes of everything that a certificate speaks of; those of images and masks are over their sorted hashes.
+
+    `everything_sha256` is over all the others: two cohorts with the same one are the same, picture for picture.
+    """
     masks = fingerprints["mask_sha256"].drop_nulls()
-    return {
+    found = {
         "manifest_sha256": manifest_sha256(manifest),
         "fingerprints_sha256": content_sha256(fingerprints),
         "ledger_sha256": hashlib.sha256(ledger).hexdigest(),
@@ -73,6 +76,8 @@ def looked_at(manifest: pl.DataFrame, fingerprints: pl.DataFrame, ledger: bytes)
         "n_masks": len(masks),
         "masks_sha256": hashlib.sha256("".join(masks.sort()).encode()).hexdigest(),
     }
+    everything = "\n".join(f"{name} {value}" for name, value in found.items())
+    return found | {"everything_sha256": hashlib.sha256(everything.encode()).hexdigest()}
 
 
 def n_refused(ledger: bytes) -> int:
@@ -187,7 +192,15 @@ def _counts(manifest: pl.DataFrame) -> list[dict[str, object]]:
 def _cohort_checks(manifest: pl.DataFrame) -> list[dict[str, object]]:
     labels = manifest.with_columns(group=pl.when("malignant").then(pl.lit("malignant")).otherwise(pl.lit("benign")))
     conflicts = keys_with_several(labels, "nodule_id", "group") + keys_with_several(labels, "nodule_id", "subtype")
+    patients = (
+        manifest.select("patient_id")
+        .unique()
+        .with_columns(spelt=pl.col("patient_id").map_elements(spelling, return_dtype=pl.String))
+    )
     return [
+        check(
+            "no patient ids differ in case, space or width alone", keys_with_several(patients, "spelt", "patient_id")
+        ),
         check("each patient belongs to one site", keys_with_several(manifest, "patient_id", "site")),
         check(NODULE_LABELS_CHECK, sorted(set(conflicts))),
         check("each nodule belongs to one patient", keys_with_several(manifest, "nodule_id", "patient_id")),

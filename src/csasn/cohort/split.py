@@ -222,10 +222,8 @@ def _grouped_kfold(_: pl.DataFrame, patients: Patients, settings: SplitSettings)
         strata = [0] * settings.n_folds
         for patient in _shuffled(members, patients, generator):
             others = patients.labels[patient] - {stratum}
-            turn = min(
-                range(settings.n_folds),
-                key=lambda fold: (strata[fold], sum(counts[fold][name] for name in others), totals[fold]),
-            )
+            also = [sum(count[name] for name in others) for count in counts] if others else totals
+            turn = min(zip(strata, also, totals, range(settings.n_folds), strict=True))[-1]
             tested[turn].add(patient)
             strata[turn] += patients.size[patient]
             totals[turn] += patients.size[patient]
