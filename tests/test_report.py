@@ -94,6 +94,26 @@ def test_every_figure_and_table_lies_beside_the_page(run: Run, page: str) -> Non
     assert {path.stem for path in run.path("tables").glob("*.csv")} >= {"overall", "per-class", "sites", "models"}
 
 
+@pytest.mark.parametrize(("name", "n_items"), [("tripod-ai", 52), ("claim-2024", 44)])
+def test_every_item_of_a_checklist_is_filled_or_for_the_authors(run: Run, page: str, name: str, n_items: int) -> None:
+    rows = re.findall(r"^\| (\d+[a-g]?) \| (.+?) \| (.+) \|$", run.path(f"{name}.md").read_text(), re.MULTILINE)
+    assert len(rows) == len({number for number, _, _ in rows}) == n_items
+    assert all(matter.strip() and answer.strip() for _, matter, answer in rows)
+    n_authors = sum(answer.startswith("For the authors") for _, _, answer in rows)
+    assert 0 < n_authors < n_items / 2
+    assert "SIMULATED COHORT" in run.path(f"{name}.md").read_text()
+
+
+def test_the_model_card_says_what_the_run_found(run: Run, page: str) -> None:
+    card = run.path("model_card.md").read_text()
+    assert "SIMULATED COHORT" in card
+    assert "Not a medical device" in card
+    sentence = re.search(r"macro AUROC of ([\d.]+)", page)
+    assert sentence is not None
+    assert sentence[0] in card
+    assert "Hill & Dale (48 patients)" in card
+
+
 def test_the_same_numbers_give_the_same_bytes() -> None:
     once, again = (
         draw("confusion", "", lambda: confusion(["a", "b"], [[3, 1], [0, 0]]), simulated=True) for _ in range(2)

@@ -8,6 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from csasn.files import write_bytes
 from csasn.report.blocks import Block, Drawing, Section, Table
+from csasn.report.cards import model_card
+from csasn.report.checklists import CHECKLISTS, checklist
+from csasn.report.facts import Facts
 from csasn.report.material import Material
 from csasn.report.sections.calibration import calibration
 from csasn.report.sections.cohort import checks, cohort
@@ -38,7 +41,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
 
 
 def report_run(run: Run) -> Path:
-    """Write report.html, and every figure (SVG, PNG) and table (CSV) that it shows, into the run folder."""
+    """Write report.html, every figure (SVG, PNG) and table (CSV) of it, model_card.md and the checklists."""
     material = Material(run=run)
     sections = [found for section in SECTIONS if (found := section(material)) is not None]
     for block in (block for section in sections for block in section.blocks):
@@ -58,6 +61,10 @@ def report_run(run: Run) -> Path:
         sections=sections,
     )
     write_bytes(run.path("report.html"), page.encode())
+    facts = Facts(material=material)
+    write_bytes(run.path("model_card.md"), model_card(facts).encode())
+    for name in CHECKLISTS:
+        write_bytes(run.path(f"{name}.md"), checklist(name, facts).encode())
     run.finish("report", inputs=("metrics.json", "predictions.parquet", "history.csv"), outputs=("report.html",))
     return run.path("report.html")
 
