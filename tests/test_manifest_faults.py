@@ -16,6 +16,7 @@ from csasn.cohort.ingest import ingest
 from csasn.cohort.split import split_run
 from csasn.config import Configuration, SplitSettings
 from csasn.errors import BadInputError
+from csasn.files import read_json
 from csasn.runs import create_run
 from csasn.schema import read_manifest
 from faults.fault import Fault
@@ -133,6 +134,33 @@ def test_fault_65_formulas_are_escaped_on_export_and_come_back(tmp_path, file):
     patient_of = {row["image_path"]: row["patient_id"] for row in rows}
     assert dict(run.split().select("image_path", "patient_id").iter_rows()) == patient_of
     run.require_certificate()
+
+
+def test_a_fix_of_a_row_whose_picture_is_refused_is_no_fix(tmp_path):
+    pictures(tmp_path / "source")
+    rows = good_rows()
+    put(label="ptc")(2, 3)(rows)
+    (tmp_path / "source/images/2.png").write_bytes(b"")
+    write_table(tmp_path / "source/t.csv", rows)
+    result = ingest(tmp_path / "source/t.csv", tmp_path / "cohort", workers=1)
+    assert (result.n_items, result.n_used, result.n_refused) == (6, 5, 1)
+    assert [row[:3] for row in cells_of(tmp_path / "cohort/ledger.csv")] == [
+        ["images/3.png", "fixed", "label-normalised"],
+        ["images/2.png", "refused", "empty-file"],
+    ]
+
+
+@pytest.mark.slow
+def test_fault_60_a_lone_class_is_trained_and_reported_as_not_estimable(tmp_path):
+    cohort, run = lone_cohort(tmp_path, "one-image"), tmp_path / "run"
+    smoke = ["--config", str(ROOT / "configs/smoke.toml"), "--fit.weights", "none"]
+    main(["run", "--cohort", str(cohort), "--out", str(run), *smoke, "--split.lone-classes", "not-estimable"])
+    records = [each for each in read_json(run / "metrics.json")["records"] if each["target"] == "ATC"]
+    assert records
+    tested = [each for each in records if each["partition"] == "test"]
+    assert {each["estimate"] for each in tested} == {None}
+    assert all(each["note"].startswith("not estimable: 0 patients with ATC") for each in tested)
+    assert "not estimable: 0 patients with ATC" in (run / "report.html").read_text()
 
 
 def test_fault_66_memory_stays_bounded_as_rows_grow():

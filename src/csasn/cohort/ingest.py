@@ -107,6 +107,7 @@ def ingest(
         _without_repeats(intake)
         _refuse_nothing_left(intake)
         _drop_unused_pictures(scratch, intake.rows)
+        _drop_unused_fixes(intake)
         rows = with_subtypes(pl.DataFrame(intake.rows, infer_schema_length=None))
         certificate = write_cohort(
             scratch,
@@ -269,6 +270,12 @@ def _drop_unused_pictures(folder: Path, rows: Iterable[Mapping[str, object]]) ->
                 path.unlink()
         if (folder / kind).is_dir() and not any(each.is_file() for each in (folder / kind).rglob("*")):
             shutil.rmtree(folder / kind)
+
+
+def _drop_unused_fixes(intake: Intake) -> None:
+    """Fixes of an item's row leave the ledger again where nothing of the item was used."""
+    unused = {row.item for row in intake.ledger if row.outcome == "refused"} - {row["item"] for row in intake.rows}
+    intake.ledger = [row for row in intake.ledger if row.outcome == "refused" or row.item not in unused]
 
 
 def _facts(found: Source, source: Path, settings: IngestSettings, door: Door | None) -> dict[str, object]:

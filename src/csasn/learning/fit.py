@@ -11,6 +11,7 @@ import polars as pl
 import torch
 from lightning_fabric import Fabric
 
+from csasn.cells import escaped_cells
 from csasn.config import FitSettings
 from csasn.errors import BadInputError, CsasnError, DivergedError, StorageError, listing
 from csasn.files import file_sha256, write_bytes, write_json
@@ -225,7 +226,7 @@ def _finish(run: Run, workshop: Workshop, notes: dict[str, dict[str, object]], *
     """Write the course of every training and the index of the checkpoints, and remember the stage."""
     rows = [row for of_unit in notes.values() for row in of_unit["history"]]  # type: ignore[attr-defined]
     history = pl.DataFrame(rows, schema=HISTORY_COLUMNS)
-    write_bytes(run.path("history.csv"), history.write_csv().encode())
+    write_bytes(run.path("history.csv"), escaped_cells(history).write_csv().encode())
     write_json(run.path("checkpoints/index.json"), {name: each["sha256"] for name, each in notes.items()})
     run.finish(
         "fit",

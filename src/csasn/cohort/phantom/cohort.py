@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from csasn.cells import escaped_cells
 from csasn.cohort.cohort_folder import write_cohort
 from csasn.cohort.phantom.anatomy import VIEWS
 from csasn.cohort.phantom.attributes import LOAD
@@ -65,7 +66,7 @@ def simulate(
         (folder / "masks").mkdir()
         jobs = [(folder, acquisition) for acquisition in planned]
         rows = pl.DataFrame(list(_each(write_picture, jobs, workers, progress)))
-        write_bytes(folder / "attributes.csv", attribute_table(planned).write_csv().encode())
+        write_bytes(folder / "attributes.csv", escaped_cells(attribute_table(planned)).write_csv().encode())
         sheet = BytesIO()
         contact_sheet(folder, rows).save(sheet, format="PNG")
         write_bytes(folder / "contact_sheet.png", sheet.getvalue())
@@ -102,11 +103,11 @@ def simulate_export(
         columns = ("patient_id", "nodule_id", "site")
         write_bytes(folder / "labels.xlsx", workbook([(*columns, "histology"), *labels]))
         frame = pl.DataFrame(labels, schema=[*columns, "label"], orient="row")
-        write_bytes(folder / "labels.csv", frame.write_csv().encode())
+        write_bytes(folder / "labels.csv", escaped_cells(frame).write_csv().encode())
         known = attribute_table(planned).with_columns(
             pl.Series("hospital_number", [invented(each.number)[1] for each in patients])
         )
-        write_bytes(folder / "attributes.csv", known.write_csv().encode())
+        write_bytes(folder / "attributes.csv", escaped_cells(known).write_csv().encode())
     return _result(out, n_patients, n_sites, n_images)
 
 
