@@ -1,6 +1,6 @@
 """300 DICOM objects with planted identifiers go through `csasn ingest`; every output byte and every letter is searched.
 
-python benchmarks/deidentify.py [OBJECTS]. Pictures are SIMULATED. Identifiers are planted in tags, private sequences,
+python benchmarks/deidentify.py [OBJECTS [SEED]]. Pictures are SIMULATED. Identifiers are planted in tags, private sequences,
 overlays, the banner outside the region and as letters inside it.
 """
 
@@ -87,12 +87,12 @@ def plant(path: Path, number: int, rng: np.random.Generator) -> tuple[list[str],
     return planted, (cover[BANNER_PX:, :, 0] > 0.6), middle
 
 
-def main(n_objects: int) -> None:
+def main(n_objects: int, seed: int) -> None:
     """Plant, ingest, search, print."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulate_export(folder / "pacs", n_patients=(n_objects + 1) // 2, n_sites=2, seed=1)
+        simulate_export(folder / "pacs", n_patients=(n_objects + 1) // 2, n_sites=2, seed=seed + 1)
         paths = sorted((folder / "pacs/export").rglob("*.dcm"))[:n_objects]
         planted: list[str] = []
         inks = {}
@@ -139,4 +139,4 @@ def main(n_objects: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300, int(sys.argv[2]) if len(sys.argv) > 2 else 0)

@@ -50,6 +50,7 @@ def fingerprints_of(frame: pl.DataFrame) -> pl.DataFrame:
             lambda name: hashlib.sha256(name.encode()).hexdigest(), return_dtype=pl.String
         ),
         perceptual_hash=pl.Series(rng.integers(0, 2**64, len(frame), dtype=np.uint64)),
+        thumbnail=pl.Series([rng.bytes(1024) for _ in range(len(frame))]),
         mask_sha256=pl.lit(None, dtype=pl.String),
     )
 

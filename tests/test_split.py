@@ -268,11 +268,11 @@ def alike_run(tmp_path: Path, scheme: str, *, near: str = "together"):
     (cohort / "ledger.csv").write_bytes(EMPTY_LEDGER)
     prints = fingerprints_of(frame)
     patients = frame["patient_id"].unique().sort().to_list()
-    hashes = prints["perceptual_hash"].to_list()
+    hashes, thumbnails = prints["perceptual_hash"].to_list(), prints["thumbnail"].to_list()
     rows = [frame["patient_id"].to_list().index(patient) for patient in patients]
     for one, other in ((0, 1), (2, 3)):
-        hashes[rows[other]] = hashes[rows[one]] ^ 1
-    prints = prints.with_columns(perceptual_hash=pl.Series(hashes, dtype=pl.UInt64))
+        hashes[rows[other]], thumbnails[rows[other]] = hashes[rows[one]] ^ 1, thumbnails[rows[one]]
+    prints = prints.with_columns(perceptual_hash=pl.Series(hashes, dtype=pl.UInt64), thumbnail=pl.Series(thumbnails))
     facts = {"images_root": ".", "simulated": True, "source": "test", "citation": None}
     write_json(cohort / "certificate.json", certify(frame, prints, EMPTY_LEDGER, **facts))
     settings = SplitSettings(scheme=scheme, n_folds=4, near_duplicates=near)

@@ -39,7 +39,8 @@ OUTCOMES = ("refused", "fixed")
 FINGERPRINT_COLUMNS = {
     "image_path": pl.String,
     "pixel_sha256": pl.String,  # of the decoded grey pixels and their shape
-    "perceptual_hash": pl.UInt64,  # near for pictures that look alike
+    "perceptual_hash": pl.UInt64,  # near for pictures that look alike: it proposes pairs
+    "thumbnail": pl.Binary,  # 32 rows of 32 grey bytes: they confirm pairs
     "mask_sha256": pl.String,  # of the mask file's bytes; null where there is none
 }
 SPLIT_COLUMNS = {"fold": pl.Int32, "image_path": pl.String, "patient_id": pl.String, "partition": pl.String}
@@ -157,5 +158,6 @@ def content_sha256(frame: pl.DataFrame) -> str:
     """SHA-256 of a frame's rows as CSV, taken piece by piece so that a million rows need little memory."""
     digest = hashlib.sha256(frame.clear().write_csv().encode())
     for rows in frame.iter_slices(100_000):
-        digest.update(rows.write_csv(include_header=False).encode())
+        text = rows.with_columns(pl.selectors.binary().bin.encode("base64"))
+        digest.update(text.write_csv(include_header=False).encode())
     return digest.hexdigest()

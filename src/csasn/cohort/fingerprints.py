@@ -1,20 +1,35 @@
-"""A perceptual hash: pictures that look alike have hashes that differ in few bits."""
+"""What stays of a picture so that copies of it are found: a hash to look up, and a small picture to compare."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
+from scipy.fft import dct
 
 SIDE_PX = 32
-BAND = slice(1, 9)  # the first row and column tell brightness by depth and side, which a scanner's pictures share
+# The first row and column tell brightness by depth and side, which a scanner's pictures share.
+BAND = dct(np.eye(SIDE_PX, dtype=np.float32), axis=0, norm="ortho")[1:9]
+MIDDLE = 32  # of 64 waves
 
 
-def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
-    """64-bit DCT hash of a grey picture (H, W): signs of 8 x 8 low frequencies about their median (Zauner 2010).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fingerprint:
+    """`hash`: 64 bits, near for pictures that look alike; `thumbnail`: SIDE_PX rows of SIDE_PX grey bytes."""
 
-    The picture is reduced to 32 x 32 px first, so that size, compression, gain and contrast hardly matter.
+    hash: int
+    thumbnail: bytes
+
+
+def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
+    """Fingerprint of a grey picture (H, W), reduced to 32 x 32 px so that its size and compression hardly matter.
+
+    The hash holds the signs of 8 x 8 low frequencies of the cosine transform about their median (Zauner 2010), so that
+    gain and contrast hardly matter either.
     """
-    small = Image.fromarray(pixels).resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
-    waves = dctn(np.asarray(small, dtype=np.float32), norm="ortho")[BAND, BAND].ravel()
-    bits = waves > np.median(waves)
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    small = Image.fromarray(pixels).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    thumbnail = np.asarray(small)
+    waves = (BAND @ thumbnail.astype(np.float32) @ BAND.T).ravel()
+    ordered = np.partition(waves, (MIDDLE - 1, MIDDLE))
+    bits = waves > (ordered[MIDDLE - 1] + ordered[MIDDLE]) / 2
+    return Fingerprint(hash=int.from_bytes(np.packbits(bits).tobytes(), "big"), thumbnail=thumbnail.tobytes())

@@ -17,7 +17,6 @@ from csasn.cohort.pictures import read_picture
 from csasn.config import Scheme
 from csasn.schema import MALIGNANT_ORDER, NON_MALIGNANT_ORDER, classes_of, content_sha256, manifest_sha256, order_names
 
-NEAR_BITS = 3  # of 64: beyond it, pictures of one scanner begin to be taken for each other (docs/results.md)
 MAX_SHOWN, THUMBNAIL_PX = 50, 240
 NODULE_LABELS_CHECK = "each nodule has one diagnosis"
 
@@ -86,17 +85,19 @@ def n_refused(ledger: bytes) -> int:
 
 
 def look_alikes(manifest: pl.DataFrame, fingerprints: pl.DataFrame) -> list[dict[str, object]]:
-    """Pairs of pictures whose perceptual hashes differ in at most NEAR_BITS bits, nearest first."""
-    pairs = near_duplicates(fingerprints["perceptual_hash"].to_numpy(), max_distance=NEAR_BITS)
+    """Pairs of pictures that look alike by their fingerprints, the most alike first."""
+    thumbnails = np.frombuffer(b"".join(fingerprints["thumbnail"]), dtype=np.uint8).reshape(len(fingerprints), -1)
+    pairs = near_duplicates(fingerprints["perceptual_hash"].to_numpy(), thumbnails)
     rows = manifest.select("image_path", "patient_id", "subtype", "malignant")
     found = []
-    for i, j, distance in pairs[np.argsort(pairs[:, 2], kind="stable")].tolist():
+    for i, j, distance, correlation in sorted(pairs, key=lambda pair: (-round(pair[3], 3), pair[:2])):
         first, second = rows.row(i, named=True), rows.row(j, named=True)
         found.append(
             {
                 "first": first["image_path"],
                 "second": second["image_path"],
                 "distance_bits": distance,
+                "correlation": round(correlation, 3),
                 "same_patient": first["patient_id"] == second["patient_id"],
                 "same_class": (first["subtype"], first["malignant"]) == (second["subtype"], second["malignant"]),
             }
@@ -112,7 +113,7 @@ def sensitivity_bound(n_patients: int) -> float:
 def pairs_sheet(pairs: Sequence[Mapping[str, object]], images_root: Path, manifest: pl.DataFrame) -> Image.Image:
     """Pictures that look alike side by side, at most MAX_SHOWN pairs, those of different patients first."""
     patients = dict(manifest.select("image_path", "patient_id").iter_rows())
-    shown = sorted(pairs, key=lambda pair: (bool(pair["same_patient"]), pair["distance_bits"]))[:MAX_SHOWN]
+    shown = sorted(pairs, key=lambda pair: (bool(pair["same_patient"]), -pair["correlation"]))[:MAX_SHOWN]
     sheet = Image.new("L", (2 * THUMBNAIL_PX, len(shown) * (THUMBNAIL_PX + 30)))
     draw = ImageDraw.Draw(sheet)
     for row, pair in enumerate(shown):

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from csasn.cohort.dicom.identity import Identity
 from csasn.cohort.dicom.reading import is_dicom, read_dicom
-from csasn.cohort.fingerprints import perceptual_hash
+from csasn.cohort.fingerprints import Fingerprint, fingerprint
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import open_picture, pixel_sha256, read_mask
 from csasn.cohort.published.stanford_cine import read_member
@@ -53,7 +53,7 @@ class Shot:
     sha256: str
     mask_sha256: str | None
     pixel_sha256: str
-    perceptual_hash: int
+    fingerprint: Fingerprint
     width_px: int
     height_px: int
     frame: int
@@ -174,7 +174,7 @@ def _shot(
         sha256=sha256,
         mask_sha256=mask_sha256,
         pixel_sha256=pixel_sha256(pixels),
-        perceptual_hash=perceptual_hash(pixels),
+        fingerprint=fingerprint(pixels),
         width_px=width,
         height_px=height,
         frame=frame,

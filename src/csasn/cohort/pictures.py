@@ -1,5 +1,6 @@
 """One picture file becomes grey pixels, or is refused with a stable code: never a silently wrong pixel."""
 
+import functools
 import hashlib
 import io
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PpmImagePlugin import PpmImageFile
@@ -96,7 +98,9 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 def pixel_sha256(pixels: NDArray[np.uint8]) -> str:
     """SHA-256 of the shape and the pixels: equal where two files show the same picture."""
     height, width = pixels.shape
-    return hashlib.sha256(f"{height}x{width}:".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{height}x{width}:".encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +152,7 @@ def refuse_unopenable(path: Path) -> None:
         raise RefusedPicture("file-too-large", f"{status.st_size} bytes; the cap is {MAX_FILE_BYTES}")
 
 
-def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, ...], set[str]]:
+def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, ...], frozenset[str]]:
     """Pixels, whether the format is lossy, the codes of what was done, and the endings that its format goes by."""
     stream = io.BytesIO(content)
     if content.startswith(PNG_SIGNATURE):
@@ -163,7 +167,6 @@ def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, .
         raise RefusedPicture("not-a-picture", f"its content is none of {', '.join(FORMATS)}") from error
     _check_header(picture, content)
     name = str(picture.format)
-    suffixes = {suffix for suffix, known in Image.registered_extensions().items() if known == name}
     if isinstance(picture, TiffImageFile):
         refuse_tiff(picture, content)
         with_bytes_as_palette(picture)
@@ -173,7 +176,13 @@ def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, .
         orientation = picture.getexif().get(ORIENTATION)
         pixels = np.ascontiguousarray(UPRIGHT[orientation](pixels)) if orientation in UPRIGHT else pixels
     fixes = ("exif-rotated", *fixes) if orientation in UPRIGHT else fixes
-    return pixels, name in ("JPEG", "MPO", "WEBP", "JPEG2000"), fixes, suffixes
+    return pixels, name in ("JPEG", "MPO", "WEBP", "JPEG2000"), fixes, _suffixes(name)
+
+
+@functools.cache
+def _suffixes(name: str) -> frozenset[str]:
+    """The endings that a format goes by."""
+    return frozenset(suffix for suffix, known in Image.registered_extensions().items() if known == name)
 
 
 def _check_header(picture: Image.Image, content: bytes) -> None:
@@ -224,12 +233,23 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
         fixes.append("alpha-composited")
     elif picture.mode not in ("1", "L"):
         fixes.append("cmyk-converted" if picture.mode == "CMYK" else "colour-to-grey")
+    if picture.mode == "L" and not fixes:
+        return _values(picture), ()
     width, height = picture.size
     grey = np.empty((height, width), dtype=np.uint8)
     for top in range(0, height, ROWS_AT_ONCE):
         rows = picture.crop((0, top, width, min(top + ROWS_AT_ONCE, height))) if height > ROWS_AT_ONCE else picture
         grey[top : top + ROWS_AT_ONCE] = np.asarray(_over_black(rows).convert("L"))
     return grey, tuple(fixes)
+
+
+def _values(picture: Image.Image) -> NDArray[np.uint8]:
+    """Values (H, W) of an 8-bit grey picture, read where Pillow has them: a copy would cost as much as their hash."""
+    width, height = picture.size
+    try:
+        return pl.Series(picture).to_numpy().reshape(height, width)
+    except ValueError:  # a large picture lies in several blocks
+        return np.asarray(picture)
 
 
 def _over_black(picture: Image.Image) -> Image.Image:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from csasn.cohort.fingerprints import perceptual_hash
+from csasn.cohort.fingerprints import fingerprint
 from csasn.cohort.phantom.anatomy import VIEWS, View, draw_tissue
 from csasn.cohort.phantom.patients import Patient, stream
 from csasn.cohort.phantom.scanner import Picture, Scanner, take_picture
@@ -75,6 +75,7 @@ def write_picture(job: tuple[Path, Acquisition]) -> dict[str, object]:
     folder, acquisition = job
     patient = acquisition.patient
     picture = acquisition.pictures()[0]
+    found = fingerprint(picture.pixels)
     content, mask = _png(picture.pixels), _png(picture.mask)
     image_path, mask_path = f"images/{acquisition.name}.png", f"masks/{acquisition.name}.png"
     (folder / image_path).write_bytes(content)
@@ -99,7 +100,8 @@ def write_picture(job: tuple[Path, Acquisition]) -> dict[str, object]:
         "nodule_size_mm": patient.attributes.size_mm,
         "tirads_level": tirads_level(patient.attributes),
         "pixel_sha256": pixel_sha256(picture.pixels),
-        "perceptual_hash": perceptual_hash(picture.pixels),
+        "perceptual_hash": found.hash,
+        "thumbnail": found.thumbnail,
         "mask_sha256": hashlib.sha256(mask).hexdigest(),
     }
 
