@@ -1,7 +1,7 @@
 """300 DICOM objects with planted identifiers go through `csasn ingest`; every output byte and every letter is searched.
 
-python benchmarks/deidentify.py [OBJECTS [SEED]]. Pictures are SIMULATED. Identifiers are planted in tags, private sequences,
-overlays, the banner outside the region and as letters inside it.
+python benchmarks/deidentify.py [OBJECTS [SEED]]. Pictures are SIMULATED. Identifiers are planted in tags, private
+sequences, overlays, the banner outside the region and as letters inside it.
 """
 
 import csv

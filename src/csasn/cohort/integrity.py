@@ -113,7 +113,7 @@ def sensitivity_bound(n_patients: int) -> float:
 def pairs_sheet(pairs: Sequence[Mapping[str, object]], images_root: Path, manifest: pl.DataFrame) -> Image.Image:
     """Pictures that look alike side by side, at most MAX_SHOWN pairs, those of different patients first."""
     patients = dict(manifest.select("image_path", "patient_id").iter_rows())
-    shown = sorted(pairs, key=lambda pair: (bool(pair["same_patient"]), -pair["correlation"]))[:MAX_SHOWN]
+    shown = sorted(pairs, key=lambda pair: (bool(pair["same_patient"]), -float(str(pair["correlation"]))))[:MAX_SHOWN]
     sheet = Image.new("L", (2 * THUMBNAIL_PX, len(shown) * (THUMBNAIL_PX + 30)))
     draw = ImageDraw.Draw(sheet)
     for row, pair in enumerate(shown):

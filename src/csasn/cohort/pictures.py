@@ -99,7 +99,7 @@ def pixel_sha256(pixels: NDArray[np.uint8]) -> str:
     """SHA-256 of the shape and the pixels: equal where two files show the same picture."""
     height, width = pixels.shape
     digest = hashlib.sha256(f"{height}x{width}:".encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
