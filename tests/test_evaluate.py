@@ -7,12 +7,26 @@ import pytest
 
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError, MismatchError
-from csasn.evidence.aggregation import per_unit, units_of
-from csasn.evidence.evaluate import evaluate, evaluate_run, operating_points
-from csasn.evidence.measures import class_statistics
-from csasn.evidence.metrics import auroc
+from csasn.evidence import evaluate as room
+from csasn.evidence.aggregation import UNITS, per_unit, units_of
+from csasn.evidence.evaluate import evaluate_run
+from csasn.evidence.measures import OVERALL
+from csasn.evidence.operating import OperatingPoint, freeze
+from csasn.evidence.ranking import auroc
+from csasn.evidence.record import Record
 from csasn.schema import ClassList, classes_of
 from synthetic_run import make_run, manifest, predictions
+
+TABLE = manifest()
+
+
+def evaluate(frame: pl.DataFrame, classes: ClassList, settings: EvaluateSettings) -> list[Record]:
+    return room.evaluate(frame, TABLE, classes, settings).records
+
+
+def operating_points(frame: pl.DataFrame, classes: ClassList) -> list[OperatingPoint]:
+    return [point for unit in UNITS for point in freeze(per_unit(frame, classes, unit=unit), classes, unit=unit)]
+
 
 THREE = ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
 QUICK = EvaluateSettings(n_bootstrap=100, calibration_bins=5)
@@ -117,7 +131,7 @@ def test_records_equal_the_metrics_of_the_pooled_patients(drawn: tuple[pl.DataFr
     assert (found.n, found.n_positive) == (144, 24)
     assert {each.site for each in records if each.model == "csasn"} == {"all", "Harbour", "Hill & Dale", "River"}
     assert {each.unit for each in records if each.model == "cnn-only"} == {"patient", "image"}
-    assert set(class_statistics(units, [0, 1])) == {each.metric for each in records if each.target == "all"}
+    assert set(OVERALL) == {each.metric for each in records if each.target == "all"}
 
 
 def test_thresholds_come_from_tuning_rows_only(drawn: tuple[pl.DataFrame, ClassList]) -> None:
@@ -147,7 +161,19 @@ def test_a_class_of_one_patient_is_not_estimable_and_never_zero() -> None:
 def test_evaluate_run_writes_metrics_and_refuses_changed_predictions(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     content = json.loads(evaluate_run(run).read_text())
-    assert set(content) == {"records", "operating_points", "comparisons", "confusion"}
+    assert set(content) == {
+        "records",
+        "operating_points",
+        "comparisons",
+        "paired_tests",
+        "confusion",
+        "sites",
+        "subgroups",
+        "calibration",
+        "prediction_sets",
+        "decision",
+        "beside",
+    }
     assert np.sum(content["confusion"]["patient"]["counts"]) == 144
     assert np.sum(content["confusion"]["image"]["counts"]) == 288
     assert run.finished("evaluate")

@@ -204,8 +204,21 @@ class Predict(OfRun):
     """Read the tuning and test images of every fold with the models trained for it."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(OfRun):
     """Turn predictions into metrics with intervals, per patient, nodule and image."""
+
+    beside: Path | None = None
+    """Run folder of the same cohort under another split, whose figures are set beside these with paired intervals."""
+
+    def __call__(self) -> int:
+        """Write metrics.json."""
+        if self.beside is None:
+            return OfRun.__call__(self)
+        from csasn.evidence.evaluate import evaluate_run
+        from csasn.runs import open_run
+
+        return wrote("evaluate", evaluate_run(open_run(self.run), beside_run=open_run(self.beside)))
 
 
 class Report(OfRun):

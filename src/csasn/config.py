@@ -212,6 +212,16 @@ class EvaluateSettings(Settings):
     """Draws of patients with replacement."""
     calibration_bins: Annotated[int, Field(ge=2)] = 10
     """Equal-mass bins of the reliability diagram and of ECE."""
+    fixed_specificity: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
+    """Specificity at which the sensitivity of each curve is read."""
+    fixed_sensitivity: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
+    """Sensitivity at which the specificity of each curve is read, and biopsies are counted."""
+    population: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = {}
+    """Prevalence where the model will be used: malignancy alone, or every class (sum 1); empty: not declared."""
+    set_alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    """Share of each class that prediction sets may miss."""
+    calibrated_together: tuple[str, ...] = ()
+    """Classes too scarce to calibrate alone, declared to share one threshold of the prediction sets."""
 
 
 class Configuration(Settings):
@@ -284,9 +294,13 @@ def to_toml(configuration: Configuration) -> str:
     lines: list[str] = []
     for group, values in configuration.model_dump(mode="json").items():
         lines.append(f"[{group}]")
-        # JSON leaves the delete character as it is; TOML wants it escaped
-        for name, value in values.items():
-            cell = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-            lines.append(f"{name} = {cell}")
+        lines += [f"{name} = {_toml_cell(value)}" for name, value in values.items()]
         lines.append("")
     return "\n".join(lines)
+
+
+def _toml_cell(value: object) -> str:
+    """A value as TOML writes it: JSON but for tables, and for the delete character, which TOML wants escaped."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_cell(name)} = {_toml_cell(each)}" for name, each in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from csasn.errors import BadInputError, listing
-from csasn.evidence.metrics import Array
+from csasn.evidence.ranking import Array
 from csasn.schema import PREDICTION_COLUMNS, ClassList
 
 Unit = Literal["image", "nodule", "patient"]
@@ -167,6 +167,14 @@ class Units:
             k = self.classes.names.index(target)
             rows, y_true, y_prob = self.known, self.y_true == k, self.y_prob[:, k]
         return Binary(y_true=y_true[rows], y_prob=y_prob[rows], patients=self.patients[rows], rows=rows)
+
+    def against_benign(self, name: str) -> Binary:
+        """A malignant class against the non-malignant group alone, by p(class) / (p(class) + p(non-malignant))."""
+        k = self.classes.names.index(name)
+        rows = np.asarray((self.y_true == k) | ~self.malignant, dtype=np.bool_)
+        own, benign = self.y_prob[rows, k], self.y_prob[rows, : self.classes.n_non_malignant].sum(axis=1)
+        y_prob = np.divide(own, own + benign, out=np.full(own.size, 0.5), where=own + benign > 0)
+        return Binary(y_true=self.y_true[rows] == k, y_prob=y_prob, patients=self.patients[rows], rows=rows)
 
     def strata(self) -> NDArray[np.int64]:
         """The stratum of each unit's patient (n,): its last class in class order; unknown malignant ones apart."""

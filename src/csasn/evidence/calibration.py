@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csasn.evidence.intervals import wilson
-from csasn.evidence.metrics import Array, Labels, sums_by_group
+from csasn.evidence.metrics import sums_by_group
+from csasn.evidence.ranking import Array, Labels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,3 +57,50 @@ def ece(y_true: Labels, y_prob: Array, *, n_bins: int = 10, sample_weight: Array
 def top_label(y_true: Labels, y_prob: Array) -> tuple[NDArray[np.bool_], Array]:
     """Whether the most probable class is right, and its probability: (n,), (n, K) -> (n,), (n,)."""
     return np.asarray(y_prob.argmax(axis=1) == y_true), np.asarray(y_prob.max(axis=1), dtype=np.float64)
+
+
+def ece_norms(y_true: Labels, y_prob: Array, *, edges: Array) -> tuple[float, float, float]:
+    """L1, L2 and largest gap between mean probability and observed share over bins of given edges (Kumar 2019)."""
+    bins = np.clip(np.searchsorted(edges, y_prob, side="right") - 1, 0, len(edges) - 2)
+    present, code = np.unique(bins, return_inverse=True)
+    weight = np.bincount(code) / y_prob.size
+    gaps = np.abs(np.bincount(code, weights=y_prob - np.asarray(y_true, dtype=np.float64)) / np.bincount(code))
+    return float(weight @ gaps), float(np.sqrt(weight @ gaps**2)), float(gaps.max(initial=0.0)) if present.size else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Murphy:
+    """Brier = reliability - resolution + uncertainty + within, over the distinct forecasts of equal-mass bins.
+
+    Reliability is 0 for calibrated probabilities, resolution large for telling ones; `within` is what binning leaves
+    over (Stephenson 2008), 0 where each bin holds one probability.
+    """
+
+    target: str
+    brier: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+    n: int
+
+
+def murphy(target: str, y_true: Labels, y_prob: Array, bins: NDArray[np.int64]) -> Murphy:
+    """The decomposition of a Brier score (Murphy 1973): y_true (n,) bool, y_prob (n,), bins (n,) numbered from 0."""
+    actual, n = np.asarray(y_true, dtype=np.float64), y_prob.size
+    size = np.bincount(bins)
+    size = np.where(size > 0, size, 1)
+    share, mean = np.bincount(bins, weights=actual) / size, np.bincount(bins, weights=y_prob) / size
+    base, weight = float(actual.mean()), np.bincount(bins) / n
+    brier = float(((y_prob - actual) ** 2).mean())
+    reliability_term, resolution = float(weight @ (mean - share) ** 2), float(weight @ (share - base) ** 2)
+    uncertainty = base * (1 - base)
+    return Murphy(
+        target=target,
+        brier=brier,
+        reliability=reliability_term,
+        resolution=resolution,
+        uncertainty=uncertainty,
+        within=brier - (reliability_term - resolution + uncertainty),
+        n=n,
+    )

@@ -1,4 +1,4 @@
-"""The difference of two models on the same patients, with the same bootstrap draws for both."""
+"""The difference of two models on the same patients: shared draws, DeLong, McNemar, Holm, and what would have shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,31 +7,33 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.stats import norm
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import MAIN_MODEL, Unit, models_of, per_unit, tested_rows, units_of
-from csasn.evidence.intervals import Array, Statistic, bootstrap
-from csasn.evidence.measures import class_statistics, estimable_classes, stacked
+from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, Unit
+from csasn.evidence.delong import delong
+from csasn.evidence.measures import EVERY_CLASS, too_few
+from csasn.evidence.ranking import Array
+from csasn.evidence.record import finite
+from csasn.evidence.resampled import KEY_OF, Resampled, resample
 from csasn.schema import ClassList
 
 UNITS_COMPARED: tuple[Unit, ...] = ("patient", "image")
 METRICS_COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """First minus second: estimate, interval and two-sided bootstrap p; None where it is not estimable."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-    p: float | None
+POWER = 0.8
+EXACT_BELOW = 25  # discordant pairs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """CSASN minus a rival on the same units; p_holm is adjusted over all rivals and metrics at that unit."""
+    """First minus second on the same units, by shared bootstrap draws.
+
+    p_holm is adjusted over the declared family: all rivals and metrics at that unit. `detectable` is the smallest true
+    difference that Holm's strictest step would have found in four of five such cohorts; it stands beside every
+    comparison, and says most beside those that found none.
+    """
 
     model: str
     rival: str
@@ -42,6 +44,29 @@ class Comparison:
     high: float | None
     p: float | None
     p_holm: float | None
+    detectable: float | None
+    n: int
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedTest:
+    """A test of two models on the same patients: DeLong for AUROC, McNemar for shares; the family is all of these.
+
+    For McNemar b counts the patients that the first alone has right, c those that the second alone has right.
+    """
+
+    model: str
+    rival: str
+    target: str
+    metric: str
+    method: str
+    estimate: float | None
+    statistic: float | None
+    p: float | None
+    p_holm: float | None
+    b: int | None
+    c: int | None
     n: int
     note: str
 
@@ -58,31 +83,6 @@ def bootstrap_p(draws: Array) -> float:
     return float(min(1.0, 2 * (tail + 1) / (defined.size + 1)))
 
 
-def paired_difference(
-    patients: NDArray[Any],
-    first: Statistic,
-    second: Statistic,
-    *,
-    strata: NDArray[Any] | None = None,
-    n_draws: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> list[Difference]:
-    """Differences of m statistics of two models on the same units; patients (n,), statistics (d, n) -> (d, m)."""
-    found = bootstrap(
-        patients,
-        lambda weights: first(weights) - second(weights),
-        strata=strata,
-        n_draws=n_draws,
-        confidence=confidence,
-        seed=seed,
-    )
-    columns = zip(found.estimate, found.low, found.high, found.draws.T, strict=True)
-    values = ((estimate, low, high, bootstrap_p(draws)) for estimate, low, high, draws in columns)
-    finite = ([float(each) if np.isfinite(each) else None for each in row] for row in values)
-    return [Difference(estimate=estimate, low=low, high=high, p=p) for estimate, low, high, p in finite]
-
-
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down adjustment over one declared family (Holm 1979); None stays None and is not counted."""
     known = [p for p in p_values if p is not None]
@@ -90,59 +90,181 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
+def mcnemar(b: int, c: int) -> tuple[float, float, str]:
+    """Statistic, two-sided p and method of McNemar's test: exact binomial below 25 discordant pairs, else corrected.
+
+    b and c count the discordant pairs of either kind (McNemar 1947).
+    """
+    exact = b + c < EXACT_BELOW
+    found = statsmodels_mcnemar([[0, b], [c, 0]], exact=exact, correction=True)
+    return float(found.statistic), min(1.0, float(found.pvalue)), "McNemar exact" if exact else "McNemar corrected"
+
+
+def detectable_difference(error: float, *, confidence: float = 0.95, family: int = 1, power: float = POWER) -> float:
+    """The smallest true difference found with the given power: (z_(1 - alpha / 2m) + z_power) times its standard error.
+
+    m is the size of the family, so that Holm's first and strictest step is meant.
+    """
+    return float((norm.ppf(1 - (1 - confidence) / (2 * family)) + norm.ppf(power)) * error)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """First minus second: estimate, interval, two-sided p, and the draws' standard error; None where undefined."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    error: float | None
+
+
+UNDEFINED = Difference(estimate=None, low=None, high=None, p=None, error=None)
+
+
+def difference_of(first: Resampled, second: Resampled, target: str, metric: str, *, confidence: float) -> Difference:
+    """A difference of two tables of the very same units, draw by draw; percentile interval.
+
+    Raises ValueError where the units differ: the draws would not be of the same patients.
+    """
+    if first.keys != second.keys:
+        raise ValueError("Draws are paired where both tables hold the same units; received different ones.")
+    one, other = first.draws(target, metric), second.draws(target, metric)
+    if one is None or other is None:
+        return UNDEFINED
+    draws = one[1] - other[1]
+    defined = draws[~np.isnan(draws)]
+    if defined.size == 0:
+        return UNDEFINED
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    estimate, low, high = finite((one[0] - other[0], low, high))
+    return Difference(estimate=estimate, low=low, high=high, p=bootstrap_p(draws), error=float(defined.std()))
+
+
+def shared_units(
+    first: tuple[Resampled, pl.DataFrame],
+    second: tuple[Resampled, pl.DataFrame],
+    classes: ClassList,
+    settings: EvaluateSettings,
+) -> tuple[Resampled, Resampled, int]:
+    """Both tables on the units that both tested, resampled again where these are fewer, and how many fell out."""
+    shared = set(first[0].keys) & set(second[0].keys)
+    apart = len(first[0].keys) + len(second[0].keys) - 2 * len(shared)
+    if not apart:
+        return first[0], second[0], 0
+    key = KEY_OF[first[0].place.unit]
+    own, other = (
+        resample(each.place, rows.filter(pl.col(key).is_in(shared)), classes, settings, brief=True)
+        for each, rows in (first, second)
+    )
+    return own, other, apart
+
+
 def compare(
-    predictions: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, seed: int = 0
+    tables: dict[str, tuple[Resampled, pl.DataFrame]], classes: ClassList, settings: EvaluateSettings
 ) -> list[Comparison]:
-    """CSASN minus each rival in macro AUROC, balanced accuracy and macro F1, per patient and per image, paired."""
-    comparisons = []
-    for unit in UNITS_COMPARED:
-        table = per_unit(predictions, classes, unit=unit)
-        rivals = models_of(table)[1:]
-        family = [each for rival in rivals for each in _against(table, classes, rival, unit, settings, seed)]
-        adjusted = holm([each.p for each in family])
-        comparisons += [replace(each, p_holm=p) for each, p in zip(family, adjusted, strict=True)]
-    return comparisons
-
-
-def _against(
-    table: pl.DataFrame, classes: ClassList, rival: str, unit: Unit, settings: EvaluateSettings, seed: int
-) -> list[Comparison]:
-    """The three differences to one rival, on the units that both tested."""
-    key = "image_path" if unit == "image" else "patient_id"
-    tables = [tested_rows(table, name) for name in (MAIN_MODEL, rival)]
-    shared = set(tables[0][key]) & set(tables[1][key])
-    own, other = (units_of(each.filter(pl.col(key).is_in(shared)).sort(key), classes) for each in tables)
-    chosen, left_out = estimable_classes(own)
-    differences = [Difference(estimate=None, low=None, high=None, p=None)] * len(METRICS_COMPARED)
-    notes = [f"classes left out for want of patients: {', '.join(left_out)}"] if left_out else []
-    if len(chosen) > 1:
-        first, second = (class_statistics(each, chosen) for each in (own, other))
-        differences = paired_difference(
-            own.patients,
-            stacked([first[metric] for metric in METRICS_COMPARED]),
-            stacked([second[metric] for metric in METRICS_COMPARED]),
-            strata=own.strata(),
-            n_draws=settings.n_bootstrap,
-            confidence=settings.confidence,
-            seed=seed,
-        )
-    else:
-        notes.insert(0, "not estimable: fewer than two classes have enough patients")
-    if apart := len(tables[0]) + len(tables[1]) - 2 * len(shared):
-        notes.append(f"{apart} units tested by one of the two alone were left out")
+    """CSASN minus each rival in macro AUROC, balanced accuracy and macro F1 at one unit; `tables` by model's name."""
+    family = []
+    for rival in (name for name in tables if name != MAIN_MODEL):
+        own, other, apart = shared_units(tables[MAIN_MODEL], tables[rival], classes, settings)
+        figures = {figure.metric: figure for figure in own.figures if figure.target == EVERY_CLASS}
+        for metric in METRICS_COMPARED:
+            each = difference_of(own, other, EVERY_CLASS, metric, confidence=settings.confidence)
+            left_out = f"{apart} units tested by one of the two alone were left out" if apart else ""
+            comparison = Comparison(
+                model=MAIN_MODEL,
+                rival=rival,
+                unit=own.place.unit,
+                metric=metric,
+                estimate=each.estimate,
+                low=each.low,
+                high=each.high,
+                p=each.p,
+                p_holm=None,
+                detectable=each.error,
+                n=figures[metric].n,
+                note="; ".join(filter(None, [figures[metric].note, left_out])),
+            )
+            family.append(comparison)
     return [
-        Comparison(
-            model=MAIN_MODEL,
-            rival=rival,
-            unit=unit,
-            metric=metric,
-            estimate=each.estimate,
-            low=each.low,
-            high=each.high,
-            p=each.p,
-            p_holm=None,
-            n=int(own.known.sum()),
-            note="; ".join(notes),
+        replace(
+            each,
+            p_holm=p,
+            detectable=None
+            if each.detectable is None
+            else detectable_difference(each.detectable, confidence=settings.confidence, family=len(family)),
         )
-        for metric, each in zip(METRICS_COMPARED, differences, strict=True)
+        for each, p in zip(family, holm([each.p for each in family]), strict=True)
     ]
+
+
+def paired_tests(
+    tables: dict[str, tuple[Resampled, pl.DataFrame]],
+    called: dict[str, dict[str, bool]],
+    classes: ClassList,
+    settings: EvaluateSettings,
+) -> list[PairedTest]:
+    """DeLong on malignancy and McNemar on its sensitivity and specificity, per patient, CSASN against each rival.
+
+    `called` holds for each model and patient whether the frozen operating point calls it malignant.
+    """
+    family = []
+    for rival in (name for name in tables if name != MAIN_MODEL):
+        own, other, _ = shared_units(tables[MAIN_MODEL], tables[rival], classes, settings)
+        family.append(_delong_test(rival, own, other))
+        for metric, malignant in (("sensitivity", True), ("specificity", False)):
+            keys = [key for key, truth in zip(own.keys, own.units.malignant, strict=True) if truth == malignant]
+            family.append(_mcnemar_test(rival, metric, keys, called, malignant=malignant))
+    adjusted = holm([each.p for each in family])
+    return [replace(each, p_holm=p) for each, p in zip(family, adjusted, strict=True)]
+
+
+def _delong_test(rival: str, own: Resampled, other: Resampled) -> PairedTest:
+    first, second = own.units.binary(MALIGNANCY), other.units.binary(MALIGNANCY)
+    note, estimate, z, p = too_few(MALIGNANCY, first), None, None, None
+    if not note:
+        found = delong(first.y_true, np.stack([first.y_prob, second.y_prob]))
+        estimate = float(found.auroc[0] - found.auroc[1])
+        z, p, _ = finite((found.z(), found.p(), 0.0))
+        note = "" if p is not None else "not estimable: the difference has no variance"
+    return PairedTest(
+        model=MAIN_MODEL,
+        rival=rival,
+        target=MALIGNANCY,
+        metric="auroc",
+        method="DeLong",
+        estimate=estimate,
+        statistic=z,
+        p=p,
+        p_holm=None,
+        b=None,
+        c=None,
+        n=first.y_true.size,
+        note=note,
+    )
+
+
+def _mcnemar_test(
+    rival: str, metric: str, keys: Sequence[str], called: dict[str, dict[str, bool]], *, malignant: bool
+) -> PairedTest:
+    known = [key for key in keys if key in called[MAIN_MODEL] and key in called[rival]]
+    right: list[NDArray[Any]] = [
+        np.array([called[model][key] == malignant for key in known], dtype=np.bool_) for model in (MAIN_MODEL, rival)
+    ]
+    b, c, n = int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum()), len(known)
+    statistic, p, method = mcnemar(b, c)
+    return PairedTest(
+        model=MAIN_MODEL,
+        rival=rival,
+        target=MALIGNANCY,
+        metric=metric,
+        method=method,
+        estimate=(b - c) / n if n else None,
+        statistic=statistic if n else None,
+        p=p if n else None,
+        p_holm=None,
+        b=b,
+        c=c,
+        n=n,
+        note="" if n else f"not estimable: the denominator of {metric} is 0",
+    )

@@ -3,205 +3,245 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import MAIN_MODEL, UNITS, Unit, models_of, per_unit, tested_rows, units_of
-from csasn.evidence.comparison import UNITS_COMPARED, compare
-from csasn.evidence.intervals import bootstrap, wilson
-from csasn.evidence.measures import measures, stacked, too_few
+from csasn.evidence.aggregation import (
+    MAIN_MODEL,
+    MALIGNANCY,
+    UNITS,
+    Unit,
+    models_of,
+    per_unit,
+    tested_rows,
+    units_of,
+)
+from csasn.evidence.beside import beside
+from csasn.evidence.calibrated import calibration_section
+from csasn.evidence.comparison import UNITS_COMPARED, Comparison, PairedTest, compare, paired_tests
+from csasn.evidence.conformal import certificate, coverage
+from csasn.evidence.decision import biopsies, decision_curves
+from csasn.evidence.intervals import clustered_wilson, predictive_value_interval, wilson
+from csasn.evidence.measures import too_few
 from csasn.evidence.metrics import confusion_matrix
-from csasn.evidence.operating import OperatingPoint, counts_by_fold, freeze
+from csasn.evidence.operating import Called, OperatingPoint, called_at, freeze
+from csasn.evidence.recalibration import declared_prevalence, temperatures, tempered
+from csasn.evidence.record import EVERY_SITE, Place, Record
+from csasn.evidence.resampled import Resampled, resample
+from csasn.evidence.sites import heterogeneity
+from csasn.evidence.subgroups import subgroups
 from csasn.files import write_json
 from csasn.runs import Run
 from csasn.schema import ClassList
 
-EVERY_SITE = "all"
-CLUSTERED = {
-    "patient": "",
-    "nodule": "nodules of one patient are not independent: the interval is too narrow",
-    "image": "images of one patient are not independent: the interval is too narrow",
-}
+Tables = dict[str, tuple[Resampled, pl.DataFrame]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
-    """One figure; an estimate of None is "not estimable", and the note says why.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluation:
+    """Everything that metrics.json holds, section by section; see docs/reference/metrics.md."""
 
-    For sensitivity, specificity, ppv and npv, n is the denominator and n_positive the numerator.
-    """
-
-    model: str
-    partition: str
-    site: str
-    unit: Unit
-    target: str
-    metric: str
-    estimate: float | None
-    low: float | None
-    high: float | None
-    n: int
-    n_positive: int | None
-    method: str
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """What all records of one table share."""
-
-    model: str
-    site: str
-    unit: Unit
-
-    def record(
-        self,
-        target: str,
-        metric: str,
-        ends: tuple[float, float, float] | None,
-        *,
-        n: int,
-        n_positive: int | None,
-        method: str,
-        note: str,
-    ) -> Record:
-        """A record of (estimate, low, high), None or NaN where not estimable."""
-        estimate, low, high = (float(each) if np.isfinite(each) else None for each in ends or (np.nan,) * 3)
-        return Record(
-            model=self.model,
-            partition="test",
-            site=self.site,
-            unit=self.unit,
-            target=target,
-            metric=metric,
-            estimate=estimate,
-            low=low,
-            high=high,
-            n=n,
-            n_positive=n_positive,
-            method=method,
-            note=note,
-        )
+    records: list[Record]
+    operating_points: list[OperatingPoint]
+    comparisons: list[Comparison]
+    paired_tests: list[PairedTest]
+    confusion: dict[str, dict[str, object]]
+    sites: list[Any]
+    subgroups: list[Any]
+    calibration: dict[str, Any]
+    prediction_sets: dict[str, Any]
+    decision: dict[str, Any]
 
 
 def evaluate(
-    predictions: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, seed: int = 0
-) -> list[Record]:
-    """All records: CSASN per patient, nodule and image, pooled and by site; rivals per patient and image, pooled.
+    predictions: pl.DataFrame, manifest: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
+) -> Evaluation:
+    """CSASN per patient, nodule and image, pooled and by site; rivals per patient and image, pooled.
 
     Partition "test" pools the out-of-fold rows, so that every unit was read by a model that had not seen its patient.
+    Raises BadInputError where the predictions or a setting that names classes do not fit the manifest.
     """
     records: list[Record] = []
-    for unit in UNITS:
-        table = per_unit(predictions, classes, unit=unit)
-        points = freeze(table, classes, unit=unit)
-        for model in models_of(table):
-            if model != MAIN_MODEL and unit not in UNITS_COMPARED:
-                continue
-            own = [point for point in points if point.model == model]
-            for site, test in _sites(tested_rows(table, model), by_site=model == MAIN_MODEL):
-                place = _Place(model=model, site=site, unit=unit)
-                records += _resampled(place, test, classes, settings, seed=seed)
-                records += _at_operating_points(place, test, classes, own, settings)
-    return records
+    points: list[OperatingPoint] = []
+    comparisons: list[Comparison] = []
+    tables: dict[Unit, pl.DataFrame] = {unit: per_unit(predictions, classes, unit=unit) for unit in UNITS}
+    patients: Tables = {}
+    by_site: list[Resampled] = []
+    for unit, table in tables.items():
+        points += (own := freeze(table, classes, unit=unit))
+        whole: Tables = {}
+        for model in models_of(table) if unit in UNITS_COMPARED else [MAIN_MODEL]:
+            at = [point for point in own if point.model == model]
+            for place, test in _places(tested_rows(table, model), model, unit):
+                full = model == MAIN_MODEL and unit == "patient" and place.site == EVERY_SITE
+                found = resample(place, test, classes, settings, brief=not full)
+                records += found.records(settings)
+                records += _at_operating_points(place, test, classes, at, settings)
+                if place.site == EVERY_SITE:
+                    whole[model] = (found, test)
+                elif unit == "patient":
+                    by_site.append(found)
+        if unit in UNITS_COMPARED:
+            comparisons += compare(whole, classes, settings)
+        patients = whole if unit == "patient" else patients
+    called = _malignant_calls(patients, classes, [point for point in points if point.unit == "patient"])
+    main = tables["patient"].filter(pl.col("model") == MAIN_MODEL)
+    return Evaluation(
+        records=records,
+        operating_points=points,
+        comparisons=comparisons,
+        paired_tests=paired_tests(patients, called, classes, settings),
+        confusion={unit: _confusion(tested_rows(table, MAIN_MODEL), classes) for unit, table in tables.items()},
+        sites=heterogeneity(by_site, confidence=settings.confidence),
+        subgroups=subgroups(
+            patients[MAIN_MODEL][1], called[MAIN_MODEL], manifest, classes, confidence=settings.confidence
+        ),
+        **_of_probabilities(main, manifest, classes, settings),
+    )
 
 
-def _sites(test: pl.DataFrame, *, by_site: bool) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The pooled rows, then those of each site where there are several."""
-    yield EVERY_SITE, test
+def _of_probabilities(
+    main: pl.DataFrame, manifest: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
+) -> dict[str, dict[str, Any]]:
+    """Calibration, prediction sets and decisions of CSASN per patient, after each fold's temperature."""
+    fitted = temperatures(main, classes)
+    warm = tempered(main, classes, fitted)
+    test = tested_rows(warm, MAIN_MODEL)
+    promises = certificate(warm, classes, alpha=settings.set_alpha, together=settings.calibrated_together)
+    return {
+        "calibration": calibration_section(tested_rows(main, MAIN_MODEL), test, fitted, classes, settings),
+        "prediction_sets": {
+            "alpha": settings.set_alpha,
+            "certificate": promises,
+            "coverage": coverage(test, classes, promises, alpha=settings.set_alpha, confidence=settings.confidence),
+        },
+        "decision": {
+            "curves": decision_curves(test, manifest, classes, settings),
+            "biopsies": biopsies(warm, manifest, classes, settings),
+        },
+    }
+
+
+def _places(test: pl.DataFrame, model: str, unit: Unit) -> Iterator[tuple[Place, pl.DataFrame]]:
+    """The pooled rows, then, of CSASN, those of each site where there are several."""
+    yield Place(model=model, site=EVERY_SITE, unit=unit), test
     names = sorted(test["site"].unique().to_list())
-    for name in names if by_site and len(names) > 1 else []:
-        yield name, test.filter(pl.col("site") == name)
-
-
-def _resampled(
-    place: _Place, test: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, seed: int
-) -> list[Record]:
-    """Records with bootstrap intervals, all metrics of a table on the same draws."""
-    units = units_of(test, classes)
-    found = list(measures(units, n_bins=settings.calibration_bins))
-    statistics = [each.statistic for each in found if each.statistic is not None]
-    ends: list[tuple[float, float, float]] = []
-    if statistics:
-        resampled = bootstrap(
-            units.patients,
-            stacked(statistics),
-            strata=units.strata(),
-            n_draws=settings.n_bootstrap,
-            confidence=settings.confidence,
-            seed=seed,
-        )
-        ends = list(zip(resampled.estimate.tolist(), resampled.low.tolist(), resampled.high.tolist(), strict=True))
-    remaining = iter(ends)
-    return [
-        place.record(
-            each.target,
-            each.metric,
-            next(remaining) if each.statistic else None,
-            n=each.n,
-            n_positive=each.n_positive,
-            method=f"percentile bootstrap over patients, {settings.n_bootstrap} draws",
-            note=each.note,
-        )
-        for each in found
-    ]
+    for name in names if model == MAIN_MODEL and len(names) > 1 else []:
+        yield Place(model=model, site=name, unit=unit), test.filter(pl.col("site") == name)
 
 
 def _at_operating_points(
-    place: _Place, test: pl.DataFrame, classes: ClassList, points: list[OperatingPoint], settings: EvaluateSettings
+    place: Place, test: pl.DataFrame, classes: ClassList, points: list[OperatingPoint], settings: EvaluateSettings
 ) -> Iterator[Record]:
-    """Sensitivity, specificity, ppv and npv at the frozen thresholds, pooled over folds, with Wilson intervals."""
+    """Prevalence, and sensitivity, specificity, ppv and npv at the frozen thresholds, pooled over folds."""
     units = units_of(test, classes)
-    for target in units.targets:
-        reason = too_few(target, units.binary(target))
-        counts, n_left_out = counts_by_fold(test, classes, target, points)
-        unusable = (
-            f"{n_left_out} {place.unit}(s) left out: their fold has no tuning threshold for {target}"
-            if n_left_out
-            else ""
+    source = np.bincount(units.y_true[units.known], minlength=len(classes.names)) / max(int(units.known.sum()), 1)
+    declared = declared_prevalence(settings.population, classes, source)
+    for number, target in enumerate(units.targets):
+        binary = units.binary(target)
+        found = called_at(test, classes, target, points)
+        reason = too_few(target, binary)
+        left_out = f"{found.n_left_out} {place.unit}(s) left out: their fold has no tuning threshold for {target}"
+        note = left_out if found.n_left_out else ""
+        shares = {"prevalence": (binary.y_true, binary.patients), **_shares(found)}
+        for metric, (hits, patients) in shares.items():
+            yield _share_record(place, target, metric, hits, patients, reason, note, settings.confidence)
+        if declared is not None:
+            at = float(declared[number - 1] if number else declared[classes.n_non_malignant :].sum())
+            yield from _adjusted(place, target, found, at, reason, settings.confidence)
+
+
+def _shares(found: Called) -> dict[str, tuple[Any, Any]]:
+    """Hits (m,) and patients (m,) of each share's denominator."""
+    sides = {
+        "sensitivity": (found.y_true, found.called),
+        "specificity": (~found.y_true, ~found.called),
+        "ppv": (found.called, found.y_true),
+        "npv": (~found.called, ~found.y_true),
+    }
+    return {metric: (hits[within], found.patients[within]) for metric, (within, hits) in sides.items()}
+
+
+def _share_record(
+    place: Place, target: str, metric: str, hits: Any, patients: Any, reason: str, note: str, confidence: float
+) -> Record:
+    k, n = int(hits.sum()), int(hits.size)
+    clustered = place.unit != "patient"
+    empty = "" if n or reason else f"not estimable: the denominator of {metric} is 0"
+    ends = None
+    if n and not reason:
+        ends = (k / n, *(clustered_wilson(hits, patients, confidence) if clustered else wilson(k, n, confidence)))
+    return place.record(
+        target,
+        metric,
+        ends,
+        n=n,
+        n_positive=k,
+        method=("Wilson at the effective n of clustered units" if clustered else "Wilson")
+        + ("" if metric == "prevalence" else "; Youden threshold frozen on each fold's tuning partition"),
+        note="; ".join(filter(None, [reason, empty, "" if metric == "prevalence" else note])),
+    )
+
+
+def _adjusted(
+    place: Place, target: str, found: Called, prevalence: float, reason: str, confidence: float
+) -> Iterator[Record]:
+    """PPV and NPV at the declared population's prevalence."""
+    counts = found.counts().fractions()
+    sensitivity, specificity = counts["sensitivity"], counts["specificity"]
+    empty = 0 in (sensitivity[1], specificity[1])
+    ends: tuple[Any, Any] = (None, None)
+    if not reason and not empty:
+        ends = predictive_value_interval(
+            sensitivity=sensitivity, specificity=specificity, prevalence=prevalence, confidence=confidence
         )
-        for metric, (k, n) in counts.fractions().items():
-            empty = "" if n or reason else f"not estimable: the denominator of {metric} is 0"
-            estimable = n > 0 and not reason
-            yield place.record(
-                target,
-                metric,
-                (k / n, *wilson(k, n, settings.confidence)) if estimable else None,
-                n=n,
-                n_positive=k,
-                method="Wilson; Youden threshold frozen on each fold's tuning partition",
-                note="; ".join(filter(None, [reason, empty, unusable, CLUSTERED[place.unit] if estimable else ""])),
-            )
+    for metric, each in zip(("ppv_in_population", "npv_in_population"), ends, strict=True):
+        yield place.record(
+            target,
+            metric,
+            each,
+            n=found.y_true.size,
+            n_positive=None,
+            method=f"Bayes at the declared prevalence {prevalence:g}, logit interval (Mercaldo 2007)",
+            note=reason or ("not estimable: one side is empty" if empty else ""),
+        )
 
 
-def operating_points(predictions: pl.DataFrame, classes: ClassList) -> list[OperatingPoint]:
-    """The frozen thresholds of every model, fold and target, at every unit."""
-    return [point for unit in UNITS for point in freeze(per_unit(predictions, classes, unit=unit), classes, unit=unit)]
-
-
-def confusion(predictions: pl.DataFrame, classes: ClassList) -> dict[str, dict[str, object]]:
-    """CSASN's pooled confusion matrix per unit: class names, and counts with rows the reference class."""
-    found: dict[str, dict[str, object]] = {}
-    for unit in UNITS:
-        units = units_of(tested_rows(per_unit(predictions, classes, unit=unit), MAIN_MODEL), classes)
-        counts = confusion_matrix(units.y_true[units.known], units.y_prob[units.known])
-        found[unit] = {"classes": list(classes.names), "counts": counts.astype(int).tolist()}
+def _malignant_calls(patients: Tables, classes: ClassList, points: list[OperatingPoint]) -> dict[str, dict[str, bool]]:
+    """For every model, which patients its frozen operating points call malignant."""
+    found = {}
+    for model, (_, test) in patients.items():
+        at = called_at(test, classes, MALIGNANCY, [point for point in points if point.model == model])
+        found[model] = dict(zip(at.patients.tolist(), at.called.tolist(), strict=True))
     return found
 
 
-def evaluate_run(run: Run) -> Path:
-    """Evaluate the predictions of a run and write metrics.json: records, operating points, comparisons, confusion."""
+def _confusion(test: pl.DataFrame, classes: ClassList) -> dict[str, object]:
+    """Class names, and counts with rows the reference class and columns the most probable one."""
+    units = units_of(test, classes)
+    counts = confusion_matrix(units.y_true[units.known], units.y_prob[units.known])
+    return {"classes": list(classes.names), "counts": counts.astype(int).tolist()}
+
+
+def evaluate_run(run: Run, *, beside_run: Run | None = None) -> Path:
+    """Evaluate the predictions of a run and write metrics.json, beside another run of the cohort if one is given."""
     run.require("split.csv")
     predictions = pl.read_parquet(run.require("predictions.parquet"))
-    classes, settings = run.classes(), run.configuration.evaluate
-    content = {
-        "records": [asdict(each) for each in evaluate(predictions, classes, settings)],
-        "operating_points": [asdict(each) for each in operating_points(predictions, classes)],
-        "comparisons": [asdict(each) for each in compare(predictions, classes, settings)],
-        "confusion": confusion(predictions, classes),
-    }
+    found = evaluate(predictions, run.manifest(), run.classes(), run.configuration.evaluate)
+    content = {name: _plain(getattr(found, name)) for name in Evaluation.__slots__}
+    content["beside"] = _plain(beside(run, beside_run)) if beside_run is not None else None
     write_json(run.path("metrics.json"), content)
     run.finish("evaluate", inputs=("predictions.parquet", "split.csv"), outputs=("metrics.json",))
     return run.path("metrics.json")
+
+
+def _plain(content: Any) -> Any:
+    """Dataclasses as JSON objects, through lists and dictionaries."""
+    if isinstance(content, dict):
+        return {name: _plain(each) for name, each in content.items()}
+    if isinstance(content, list):
+        return [_plain(each) for each in content]
+    return asdict(content) if hasattr(content, "__dataclass_fields__") else content

@@ -1,21 +1,19 @@
-"""Confidence intervals: Wilson for a share, and a bootstrap that resamples patients, never images."""
+"""Confidence intervals in closed form: of a share, of a share among clustered units, of predictive values, of AUROC."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from math import log, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import binomtest, norm
 
-Array = NDArray[np.float64]
-Statistic = Callable[[Array], Array]
-
-CHUNK_ELEMENTS = 2**16  # weights held at once: half a MiB, so that a chunk stays in the processor's cache
-MOST_UNDEFINED = 0.05  # share of draws that may be undefined before the interval is
+Interval = tuple[float, float]
+EDGE = 1e-12
 
 
-def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
     """Wilson's interval of a share k/n without continuity correction (Newcombe 1998, method 3).
 
     Raises ValueError where n is 0: a share of nothing has no interval.
@@ -26,80 +24,82 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Bootstrapped:
-    """Estimate, low and high (m,) of m statistics, and their value in each draw (n_draws, m)."""
+def clustered_wilson(hits: NDArray[Any], patients: NDArray[Any], confidence: float = 0.95) -> Interval:
+    """Wilson's interval of the share of hits (n,) bool among units of patients (n,), at the effective n.
 
-    estimate: Array
-    low: Array
-    high: Array
-    draws: Array
-
-
-def patient_weights(strata: NDArray[Any], *, n_draws: int, seed: int) -> NDArray[np.int32]:
-    """How often each patient is drawn: strata (P,) -> (n_draws, P); every stratum keeps its number of patients."""
-    rng = np.random.default_rng(seed)
-    weights = np.zeros((n_draws, strata.size), dtype=np.int32)
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        weights[:, members] = rng.multinomial(members.size, np.full(members.size, 1 / members.size), size=n_draws)
-    return weights
-
-
-def bootstrap(
-    patients: NDArray[Any],
-    statistic: Statistic,
-    *,
-    strata: NDArray[Any] | None = None,
-    n_draws: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    method: Literal["percentile", "bca"] = "percentile",
-) -> Bootstrapped:
-    """Resample patients with replacement within strata; all units of a patient come or stay away together.
-
-    patients (n,) the patient of each unit; strata (n,) the stratum of its patient. `statistic` takes weights
-    (d, n), one row a draw, and returns (d, m). Draws depend on the patients' names, not on the order of the rows.
-    Percentile interval (Efron 1979), or BCa with a jackknife over patients (Efron 1987).
+    The effective n is n over the design effect of the ratio estimator (Rao & Scott 1992), at most n; the number of
+    patients where the share is 0 or 1 and a variance cannot be seen. Raises ValueError where there are no units.
     """
-    names, first, code = np.unique(patients, return_index=True, return_inverse=True)
-    of_patient = np.zeros(names.size, dtype=np.int64) if strata is None else np.asarray(strata)[first]
-    if strata is not None and (of_patient[code] != strata).any():
-        raise ValueError("A patient must lie in one stratum; received units of one patient in several.")
-    weights = patient_weights(of_patient, n_draws=n_draws, seed=seed)
-    estimate = np.asarray(statistic(np.ones((1, code.size))), dtype=np.float64)[0]
-    draws = _evaluated(statistic, weights, code)
-    levels = np.tile([(1 - confidence) / 2, (1 + confidence) / 2], (estimate.size, 1))
-    if method == "bca":
-        left_out = _evaluated(statistic, 1 - np.eye(names.size, dtype=np.int32), code)
-        levels = np.stack([_bca_levels(*each, levels[0]) for each in zip(estimate, draws.T, left_out.T, strict=True)])
-    ends = np.array([_quantiles(*each) for each in zip(draws.T, levels, strict=True)])
-    low, high = np.where(np.isnan(estimate), np.nan, ends.T)
-    return Bootstrapped(estimate=estimate, low=low, high=high, draws=draws)
+    hits = np.asarray(hits, dtype=np.float64)
+    if hits.size == 0:
+        raise ValueError("A share needs at least one unit; received none.")
+    _, code = np.unique(patients, return_inverse=True)
+    n_patients, share = int(code.max()) + 1, float(hits.mean())
+    excess = np.bincount(code, weights=hits - share)
+    variance = n_patients / max(n_patients - 1, 1) * float((excess**2).sum()) / hits.size**2
+    n = share * (1 - share) / variance if variance > 0 else float(n_patients)
+    n = min(n, float(hits.size))
+    z = float(norm.ppf((1 + confidence) / 2))
+    centre, reach = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = (centre - reach) / (1 + z**2 / n), (centre + reach) / (1 + z**2 / n)
+    return (0.0 if share == 0 else float(low)), (1.0 if share == 1 else float(high))
 
 
-def _evaluated(statistic: Statistic, weights: NDArray[np.int32], code: NDArray[np.int64]) -> Array:
-    """The statistic of each row of patient weights (D, P), a chunk at a time -> (D, m)."""
-    step = max(1, CHUNK_ELEMENTS // code.size)
-    chunks = (weights[start : start + step, code].astype(np.float64) for start in range(0, len(weights), step))
-    return np.concatenate([statistic(chunk) for chunk in chunks])
+def predictive_value_interval(
+    *, sensitivity: tuple[int, int], specificity: tuple[int, int], prevalence: float, confidence: float = 0.95
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """PPV and NPV at a declared prevalence with logit intervals, each (estimate, low, high) (Mercaldo 2007).
 
-
-def _bca_levels(estimate: float, draws: Array, left_out: Array, levels: Array) -> Array:
-    """Quantile levels after bias correction z0 and acceleration a: Phi(z0 + (z0 + z) / (1 - a (z0 + z)))."""
-    share = np.clip(
-        ((draws < estimate).mean() + (draws <= estimate).mean()) / 2, 0.5 / draws.size, 1 - 0.5 / draws.size
+    Numerator and denominator of either share are given; where one is 0 or 1, half a unit is added on both sides for
+    the interval, never for the estimate. Raises ValueError where a denominator is 0.
+    """
+    if 0 in (sensitivity[1], specificity[1]):
+        raise ValueError(f"Both denominators must be positive; received {sensitivity[1]} and {specificity[1]}.")
+    z, odds = float(norm.ppf((1 + confidence) / 2)), prevalence / (1 - prevalence)
+    plain_se, plain_sp = sensitivity[0] / sensitivity[1], specificity[0] / specificity[1]
+    (se, n_se), (sp, n_sp) = (_off_the_edge(*each) for each in (sensitivity, specificity))
+    ppv = _around(
+        _share(plain_se * odds, 1 - plain_sp),
+        centre=log(se * odds / (1 - sp)),
+        reach=z * sqrt((1 - se) / se / n_se + sp / (1 - sp) / n_sp),
     )
-    z0 = norm.ppf(share)
-    apart = left_out.mean() - left_out
-    spread = (apart**2).sum() ** 1.5
-    acceleration = (apart**3).sum() / (6 * spread) if spread > 0 else 0.0
-    shifted = z0 + norm.ppf(levels)
-    return np.asarray(norm.cdf(z0 + shifted / (1 - acceleration * shifted)), dtype=np.float64)
+    npv = _around(
+        _share(plain_sp, (1 - plain_se) * odds),
+        centre=log(sp / (1 - se) / odds),
+        reach=z * sqrt(se / (1 - se) / n_se + (1 - sp) / sp / n_sp),
+    )
+    return ppv, npv
 
 
-def _quantiles(draws: Array, levels: Array) -> Array:
-    defined = draws[~np.isnan(draws)]
-    if defined.size < (1 - MOST_UNDEFINED) * draws.size or np.isnan(levels).any():
-        return np.full(2, np.nan)
-    return np.asarray(np.quantile(defined, levels), dtype=np.float64)
+def _around(estimate: float, *, centre: float, reach: float) -> tuple[float, float, float]:
+    """An estimate with the ends of its logit interval, moved out where a boundary put the estimate beyond them."""
+    low, high = float(expit(centre - reach)), float(expit(centre + reach))
+    return estimate, min(low, estimate), max(high, estimate)
+
+
+def _share(wanted: float, other: float) -> float:
+    return wanted / (wanted + other) if wanted + other > 0 else float("nan")
+
+
+def _off_the_edge(k: int, n: int) -> tuple[float, float]:
+    return (k / n, float(n)) if 0 < k < n else ((k + 0.5) / (n + 1), n + 1.0)
+
+
+def newcombe_auroc(area: float, *, n_positive: int, n_negative: int, confidence: float = 0.95) -> Interval:
+    """A score-like interval of AUROC that also holds at 0 and 1, where resampling sees no spread (Newcombe 2006, 5).
+
+    Solves (area - a)^2 = z^2 V(a) with Hanley and McNeil's V under exponential odds and N = (m + n) / 2 on both sides.
+    Raises ValueError where a side is empty.
+    """
+    if min(n_positive, n_negative) < 1 or not 0 <= area <= 1:
+        raise ValueError(f"An AUROC in [0, 1] needs both sides; received {area}, {n_positive}, {n_negative}.")
+    z, mean = float(norm.ppf((1 + confidence) / 2)), (n_positive + n_negative) / 2
+
+    def excess(a: float) -> float:
+        spread = 1 + (mean - 1) * ((1 - a) / (2 - a) + a / (1 + a))
+        return (area - a) ** 2 - z**2 * a * (1 - a) * spread / (n_positive * n_negative)
+
+    # at 0 and 1 the estimate is itself a root, and the other one is wanted
+    low = 0.0 if area == 0 else float(brentq(excess, 0.0, min(area, 1 - EDGE)))
+    high = 1.0 if area == 1 else float(brentq(excess, max(area, EDGE), 1.0))
+    return low, high

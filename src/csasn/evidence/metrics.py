@@ -1,4 +1,4 @@
-"""Metrics of class probabilities, for one set of weights or for a thousand bootstrap draws at once.
+"""Metrics of classes and of operating points, for one set of weights or for a thousand bootstrap draws at once.
 
 Shapes, throughout: n units, K classes; y_true (n,) booleans or class numbers; y_prob (n,) or (n, K); sample_weight
 (..., n) or None for ones. The result has the leading shape (...) of the weights. Undefined is NaN, never 0.
@@ -6,30 +6,16 @@ Shapes, throughout: n units, K classes; y_true (n,) booleans or class numbers; y
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-Array = NDArray[np.float64]
-Labels = NDArray[Any]
-
-
-class BinaryMetric(Protocol):
-    """A metric of one probability against one yes or no."""
-
-    def __call__(self, y_true: Labels, y_prob: Array, *, sample_weight: Array | None = None) -> Array:
-        """(n,), (n,), (..., n) -> (...)."""
+from csasn.evidence.ranking import Array, Labels, ratio
 
 
 def _weights(n: int, sample_weight: Array | None) -> Array:
     return np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-
-
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(denominator > 0, numerator / denominator, np.nan), dtype=np.float64)
 
 
 def sums_by_group(values: Array, group: NDArray[np.int64], *, n_groups: int) -> Array:
@@ -42,67 +28,6 @@ def sums_by_group(values: Array, group: NDArray[np.int64], *, n_groups: int) -> 
     return sums
 
 
-def _cumulative(values: Array, weights: Array) -> tuple[Array, Array]:
-    """Sorted values (m,) and the weight of the first 0, 1, ..., m of them (..., m + 1)."""
-    order = np.argsort(values, kind="stable")
-    total = np.zeros((*weights.shape[:-1], values.size + 1))
-    np.cumsum(weights[..., order], axis=-1, out=total[..., 1:])
-    return values[order], total
-
-
-def auroc(y_true: Labels, y_prob: Array, *, sample_weight: Array | None = None) -> Array:
-    """Area under the ROC curve: P(p+ > p-) + P(p+ = p-)/2, the weighted Mann-Whitney statistic (Hanley 1982).
-
-    y_true (n,) bool, y_prob (n,), sample_weight (..., n) -> (...); NaN where either side weighs nothing.
-    """
-    weights, positive = _weights(len(y_prob), sample_weight), np.asarray(y_true, dtype=bool)
-    values, below = _cumulative(y_prob[~positive], weights[..., ~positive])
-    at, mass = y_prob[positive], weights[..., positive]
-    beaten = below[..., np.searchsorted(values, at, "left")] + below[..., np.searchsorted(values, at, "right")]
-    return _ratio(0.5 * (mass * beaten).sum(axis=-1), mass.sum(axis=-1) * below[..., -1])
-
-
-def auprc(y_true: Labels, y_prob: Array, *, sample_weight: Array | None = None) -> Array:
-    """Average precision: sum of precision at each positive's probability, over the positives (no interpolation).
-
-    y_true (n,) bool, y_prob (n,), sample_weight (..., n) -> (...). A reader that knows nothing gets the prevalence.
-    """
-    weights, positive = _weights(len(y_prob), sample_weight), np.asarray(y_true, dtype=bool)
-    at, mass = y_prob[positive], weights[..., positive]
-    values, below = _cumulative(y_prob[~positive], weights[..., ~positive])
-    false = below[..., -1:] - below[..., np.searchsorted(values, at, "left")]
-    values, below = _cumulative(at, mass)
-    true = below[..., -1:] - below[..., np.searchsorted(values, at, "left")]
-    precision = np.where(mass > 0, true / np.maximum(true + false, np.finfo(float).tiny), 0.0)
-    return _ratio((mass * precision).sum(axis=-1), mass.sum(axis=-1))
-
-
-def one_vs_rest(
-    metric: BinaryMetric,
-    y_true: Labels,
-    y_prob: Array,
-    *,
-    classes: Sequence[int] | None = None,
-    sample_weight: Array | None = None,
-) -> Array:
-    """A binary metric of each class against all others: y_true (n,) class numbers, y_prob (n, K) -> (..., K)."""
-    chosen = range(y_prob.shape[1]) if classes is None else classes
-    return np.stack([metric(y_true == k, y_prob[:, k], sample_weight=sample_weight) for k in chosen], axis=-1)
-
-
-def macro(
-    metric: BinaryMetric,
-    y_true: Labels,
-    y_prob: Array,
-    *,
-    classes: Sequence[int] | None = None,
-    sample_weight: Array | None = None,
-) -> Array:
-    """Unweighted mean over the classes of a one-vs-rest metric, so that a rare class counts like a common one."""
-    each = one_vs_rest(metric, y_true, y_prob, classes=classes, sample_weight=sample_weight)
-    return np.asarray(each.mean(axis=-1), dtype=np.float64)
-
-
 def confusion_matrix(y_true: Labels, y_prob: Array, *, sample_weight: Array | None = None) -> Array:
     """Counts, rows the reference class and columns the most probable class: (n,), (n, K) -> (..., K, K)."""
     n, k = y_prob.shape
@@ -111,22 +36,43 @@ def confusion_matrix(y_true: Labels, y_prob: Array, *, sample_weight: Array | No
     return cells.reshape(*weights.shape[:-1], k, k)
 
 
-def balanced_accuracy(
-    y_true: Labels, y_prob: Array, *, classes: Sequence[int] | None = None, sample_weight: Array | None = None
-) -> Array:
-    """Mean over the classes of the share recognised (recall), the most probable class being the answer."""
-    matrix = confusion_matrix(y_true, y_prob, sample_weight=sample_weight)
-    recall = _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1))
-    return np.asarray(_chosen(recall, classes).mean(axis=-1), dtype=np.float64)
+def recall(matrix: Array) -> Array:
+    """Share of each reference class recognised: confusion matrices (..., K, K) -> (..., K)."""
+    return ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1))
 
 
-def macro_f1(
-    y_true: Labels, y_prob: Array, *, classes: Sequence[int] | None = None, sample_weight: Array | None = None
-) -> Array:
+def balanced_accuracy(matrix: Array, *, classes: Sequence[int] | None = None) -> Array:
+    """Mean over the classes of the share recognised, the most probable class being the answer: (..., K, K) -> (...)."""
+    return np.asarray(_chosen(recall(matrix), classes).mean(axis=-1), dtype=np.float64)
+
+
+def macro_f1(matrix: Array, *, classes: Sequence[int] | None = None) -> Array:
     """Mean over the classes of F1 = 2 TP / (2 TP + FP + FN), the most probable class being the answer."""
-    matrix = confusion_matrix(y_true, y_prob, sample_weight=sample_weight)
-    f1 = _ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1) + matrix.sum(axis=-2))
+    f1 = ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1) + matrix.sum(axis=-2))
     return np.asarray(_chosen(f1, classes).mean(axis=-1), dtype=np.float64)
+
+
+def mcc(matrix: Array) -> Array:
+    """Matthews' correlation of K classes (Gorodkin 2004); NaN where all units are, or are called, one class."""
+    n, right = matrix.sum(axis=(-2, -1)), np.trace(matrix, axis1=-2, axis2=-1)
+    actual, called = matrix.sum(axis=-1), matrix.sum(axis=-2)
+    shared = n * right - (actual * called).sum(axis=-1)
+    spread = (n**2 - (actual**2).sum(axis=-1)) * (n**2 - (called**2).sum(axis=-1))
+    return ratio(shared, np.sqrt(np.maximum(spread, 0.0)))
+
+
+def kappa(matrix: Array) -> Array:
+    """Cohen's kappa, unweighted: agreement beyond chance over the most that there could be (Cohen 1960)."""
+    n = matrix.sum(axis=(-2, -1))
+    observed = ratio(np.trace(matrix, axis1=-2, axis2=-1), n)
+    expected = ratio((matrix.sum(axis=-1) * matrix.sum(axis=-2)).sum(axis=-1), n**2)
+    return ratio(observed - expected, 1 - expected)
+
+
+def in_top(y_true: Labels, y_prob: Array, *, n_top: int = 2) -> NDArray[np.bool_]:
+    """Whether the reference class is among the n_top most probable: (n,), (n, K) -> (n,); of equals the first go in."""
+    leading = np.argsort(-y_prob, axis=1, kind="stable")[:, :n_top]
+    return np.asarray((leading == np.asarray(y_true)[:, np.newaxis]).any(axis=1), dtype=np.bool_)
 
 
 def _chosen(per_class: Array, classes: Sequence[int] | None) -> Array:
@@ -143,7 +89,7 @@ def brier(y_true: Labels, y_prob: Array, *, sample_weight: Array | None = None) 
     else:
         squared = ((y_prob - np.eye(y_prob.shape[1])[np.asarray(y_true, dtype=np.int64)]) ** 2).sum(axis=1)
     weights = _weights(len(y_prob), sample_weight)
-    return _ratio(np.asarray(weights @ squared), weights.sum(axis=-1))
+    return ratio(np.asarray(weights @ squared), weights.sum(axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,15 @@
 """Operating points: a threshold chosen on a fold's tuning partition, frozen, and only then applied to its test rows."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from csasn.evidence.aggregation import Unit, units_of
-from csasn.evidence.metrics import Array, Counts, counts_at, youden_point
+from csasn.evidence.metrics import Counts, counts_at, youden_point
+from csasn.evidence.ranking import Array
 from csasn.schema import ClassList
 
 
@@ -51,13 +54,25 @@ def freeze(table: pl.DataFrame, classes: ClassList, *, unit: Unit) -> list[Opera
     return points
 
 
-def counts_by_fold(
-    test: pl.DataFrame, classes: ClassList, target: str, points: list[OperatingPoint]
-) -> tuple[Counts, int]:
-    """Counts pooled over folds at each fold's frozen threshold, and how many units had no threshold and were left out.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Called:
+    """One target at its frozen operating points: the units with a threshold, what they are, and what they are called.
 
-    `test` holds the test rows of one model at one unit, `points` that model's points at the same unit.
+    y_true, called (m,) bool, patients (m,); `n_left_out` units had no threshold in their fold.
     """
+
+    y_true: NDArray[np.bool_]
+    called: NDArray[np.bool_]
+    patients: NDArray[Any]
+    n_left_out: int
+
+    def counts(self) -> Counts:
+        """True and false positives and negatives, pooled over folds."""
+        return counts_at(self.y_true, self.called.astype(np.float64), threshold=0.5)
+
+
+def called_at(test: pl.DataFrame, classes: ClassList, target: str, points: list[OperatingPoint]) -> Called:
+    """What each fold's frozen threshold calls the test rows of one model at one unit; `points` are that model's."""
     frozen = {point.fold: point.threshold for point in points if point.target == target}
     threshold: Array = np.array(
         [np.nan if (value := frozen.get(fold)) is None else value for fold in test["fold"].to_list()], dtype=np.float64
@@ -65,5 +80,9 @@ def counts_by_fold(
     binary = units_of(test, classes).binary(target)
     at = threshold[binary.rows]
     usable = ~np.isnan(at)
-    pooled = counts_at(binary.y_true[usable], binary.y_prob[usable], threshold=at[usable])
-    return pooled, int((~usable).sum())
+    return Called(
+        y_true=binary.y_true[usable],
+        called=binary.y_prob[usable] >= at[usable],
+        patients=binary.patients[usable],
+        n_left_out=int((~usable).sum()),
+    )

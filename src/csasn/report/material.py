@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from csasn.evidence.aggregation import MAIN_MODEL, Units, per_unit, tested_rows, units_of
-from csasn.evidence.evaluate import Record
+from csasn.evidence.record import Record
 from csasn.files import read_json
 from csasn.report.blocks import Drawing
 from csasn.report.drawing import draw

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from csasn.evidence.aggregation import MAIN_MODEL
-from csasn.evidence.evaluate import Record
+from csasn.evidence.record import Record
 
 Index = dict[tuple[str, str, str, str, str], Record]  # model, site, unit, target, metric
 

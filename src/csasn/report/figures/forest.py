@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from csasn.evidence.aggregation import MAIN_MODEL
-from csasn.evidence.evaluate import Record
+from csasn.evidence.record import Record
 from csasn.report.drawing import INK, PALETTE, QUIET, blank
 from csasn.report.records import Index
 

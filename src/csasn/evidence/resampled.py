@@ -1,0 +1,94 @@
+"""A table of units with all its resampled figures: the draws are kept, so that two models can be compared on them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from csasn.config import EvaluateSettings
+from csasn.evidence.aggregation import Units, units_of
+from csasn.evidence.intervals import newcombe_auroc
+from csasn.evidence.measures import Figure, panel
+from csasn.evidence.ranking import Array
+from csasn.evidence.record import Place, Record
+from csasn.evidence.resampling import Bootstrapped, bootstrap
+from csasn.schema import ClassList
+
+KEY_OF = {"patient": "patient_id", "nodule": "nodule_id", "image": "image_path"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Resampled:
+    """The units of one table, their figures, and what the bootstrap gave for the estimable ones, in order."""
+
+    place: Place
+    keys: tuple[str, ...]
+    units: Units
+    figures: tuple[Figure, ...]
+    found: Bootstrapped
+
+    @property
+    def estimable(self) -> list[Figure]:
+        """The figures that the bootstrap holds a column for."""
+        return [figure for figure in self.figures if figure.estimable]
+
+    def draws(self, target: str, metric: str) -> tuple[float, Array] | None:
+        """The estimate and the draws (D,) of one figure, or None where it is not estimable."""
+        for column, figure in enumerate(self.estimable):
+            if (figure.target, figure.metric) == (target, metric):
+                return float(self.found.estimate[column]), self.found.draws[:, column]
+        return None
+
+    def records(self, settings: EvaluateSettings) -> list[Record]:
+        """One record a figure, in the panel's order."""
+        columns = iter(range(len(self.estimable)))
+        return [self._record(figure, next(columns) if figure.estimable else None, settings) for figure in self.figures]
+
+    def _record(self, figure: Figure, column: int | None, settings: EvaluateSettings) -> Record:
+        ends, note = None, figure.note
+        method = f"bootstrap over patients within classes, {settings.n_bootstrap} draws"
+        if column is not None:
+            found = self.found
+            ends = (float(found.estimate[column]), float(found.low[column]), float(found.high[column]))
+            if figure.metric == "auroc" and self.place.unit == "patient" and ends[0] in (0.0, 1.0):
+                n_positive = int(figure.n_positive or 0)
+                area = newcombe_auroc(
+                    ends[0],
+                    n_positive=n_positive,
+                    n_negative=figure.n - n_positive,
+                    confidence=settings.confidence,
+                )
+                ends, method = (ends[0], *area), "Newcombe's method 5: no draw differs from the estimate"
+        return self.place.record(
+            figure.target,
+            figure.metric,
+            ends,
+            n=figure.n,
+            n_positive=figure.n_positive,
+            method=method,
+            note=note,
+        )
+
+
+def resample(
+    place: Place, test: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, brief: bool, seed: int = 0
+) -> Resampled:
+    """All figures of a table of test rows; the same patients get the same draws, whichever model read them."""
+    test = test.sort(KEY_OF[place.unit])
+    units = units_of(test, classes)
+    chosen = panel(units, settings, brief=brief)
+    empty = np.zeros(0)
+    found = Bootstrapped(estimate=empty, low=empty, high=empty, draws=np.zeros((settings.n_bootstrap, 0)))
+    if chosen.estimable:
+        found = bootstrap(
+            units.patients,
+            chosen.statistic,
+            strata=units.strata(),
+            n_draws=settings.n_bootstrap,
+            confidence=settings.confidence,
+            seed=seed,
+            method=chosen.smooth,
+        )
+    return Resampled(
+        place=place, keys=tuple(test[KEY_OF[place.unit]].to_list()), units=units, figures=chosen.figures, found=found
+    )
