@@ -66,7 +66,7 @@ CHANGES: dict[str, Callable[[Grey], Grey]] = {
     "brighter": lambda pixels: np.clip(pixels * 1.15 + 20, 0, 255).astype(np.uint8),
     "cropped by 2 %": cropped,
     "text burned in": lettered,
-    "all of them": lambda pixels: saved_again(lettered(cropped(resized(pixels * 0.85 + 5, 0.7)))),
+    "all of them": lambda pixels: saved_again(lettered(cropped(resized((pixels * 0.85 + 5).astype(np.uint8), 0.7)))),
 }
 
 
