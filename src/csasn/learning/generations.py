@@ -52,6 +52,8 @@ class Generations:
             for file in sorted(self.folder.glob("step-*")):  # .json before .safetensors: never notes without tensors
                 if file.stem not in kept:
                     file.unlink(missing_ok=True)
+            for file in self.folder.glob(".step-*.part"):  # of a write that was killed
+                file.unlink(missing_ok=True)
         return path
 
     def remove(self) -> None:

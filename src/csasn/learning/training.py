@@ -198,8 +198,9 @@ def _memory_shortage_named(where: str) -> Iterator[None]:
         short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
         if not short:
             raise
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MemoryShortageError(
-            f"A training step must fit into memory; {where} did not ({str(error).strip().splitlines()[0]}). "
+            f"A training step must fit into memory; {where} did not ({told}). "
             "The last saved state is intact. Free memory and run the same command again, or take a smaller "
             "--fit.batch-size, --imaging.size-px or network in a new run."
         ) from error
