@@ -16,8 +16,9 @@ from csasn.runs import Run
 from synthetic_run import make_run
 
 SECTIONS = {"cohort", "checks", "results", "rivals", "curves", "confusion", "reliability", "training", "errors"}
-SECTIONS |= {"limits", "made", "sites"}
-FIGURES = {"roc", "precision-recall", "confusion", "reliability", "training", "comparison", "flow", "sites"}
+SECTIONS |= {"limits", "made", "sites", "sets", "value"}
+FIGURES = {"roc", "precision-recall", "confusion", "reliability", "training", "comparison"}
+FIGURES |= {"flow", "sites", "coverage", "decision"}
 
 
 class Outline(HTMLParser):

@@ -24,7 +24,10 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Rows of text under a head; `name` is that of its CSV file. Columns in `wide` may break their lines."""
+    """Rows of text under a head; `name` is that of its CSV file. Columns in `wide` may break their lines.
+
+    A folded table stands behind its caption: what few readers want, and a figure or a sentence has told already.
+    """
 
     kind: ClassVar[str] = "table"
     name: str
@@ -32,6 +35,7 @@ class Table:
     head: tuple[str, ...]
     rows: Cells
     wide: frozenset[int] = frozenset()
+    folded: bool = False
 
     def csv(self) -> bytes:
         """The table as CSV."""

@@ -19,8 +19,10 @@ from csasn.report.sections.limits import limits
 from csasn.report.sections.made import made
 from csasn.report.sections.results import curves, headline, mistaken, results
 from csasn.report.sections.rivals import rivals
-from csasn.report.sections.sites import sites
+from csasn.report.sections.sets import sets
+from csasn.report.sections.sites import sites, subgroups
 from csasn.report.sections.training import training
+from csasn.report.sections.value import value
 from csasn.runs import Run
 
 # In a reader's order; a section that has nothing to say in a run is None there.
@@ -31,10 +33,13 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     curves,
     mistaken,
     sites,
-    rivals,
+    subgroups,
     calibration,
-    training,
+    sets,
+    value,
+    rivals,
     errors,
+    training,
     limits,
     made,
 )

@@ -1,10 +1,26 @@
 """The evaluation's records by what they are of, and a record as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from csasn.evidence.aggregation import MAIN_MODEL
 from csasn.evidence.record import Record
 
+NOT_ESTIMABLE = "not estimable"
+HEADLINE = (MAIN_MODEL, "all", "patient")  # the model, sites and unit that the page is about
+OVERALL_METRICS = {
+    "macro_auroc": "Macro AUROC",
+    "macro_auprc": "Macro AUPRC",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "mcc": "Matthews correlation",
+    "kappa": "Cohen's kappa",
+    "top2_sensitivity": "Top-2 sensitivity, mean over classes",
+    "brier": "Brier (0 best, 2 worst)",
+    "ece": "ECE, most probable class",
+    "classwise_ece": "ECE, mean over classes",
+}
+CLASS_METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier", "ece": "ECE"}
 Index = dict[tuple[str, str, str, str, str], Record]  # model, site, unit, target, metric
 
 
@@ -15,11 +31,31 @@ def index(records: Sequence[Record]) -> Index:
 
 def with_interval(record: Record | None, *, digits: int = 2) -> str:
     """Estimate and interval as text: "0.84 (0.81–0.87)", or "not estimable"."""
-    if record is None or record.estimate is None:
-        return "not estimable"
-    if record.low is None or record.high is None:
-        return f"{record.estimate:.{digits}f} (interval not estimable)"
-    return f"{record.estimate:.{digits}f} ({record.low:.{digits}f}–{record.high:.{digits}f})"
+    return ends_text(record.estimate, record.low, record.high, digits=digits) if record else NOT_ESTIMABLE
 
 
-HEADLINE = (MAIN_MODEL, "all", "patient")  # the model, sites and unit that the page is about
+def ends_text(estimate: float | None, low: float | None, high: float | None, *, digits: int = 2) -> str:
+    """An estimate with its interval as text, or "not estimable"."""
+    if estimate is None:
+        return NOT_ESTIMABLE
+    if low is None or high is None:
+        return f"{number(estimate, digits=digits)} (interval not estimable)"
+    dash = " to " if low < 0 else "–"
+    return f"{number(estimate, digits=digits)} ({number(low, digits=digits)}{dash}{number(high, digits=digits)})"
+
+
+def share(row: Mapping[str, Any]) -> str:
+    """The estimate of a row of metrics.json with its interval."""
+    return ends_text(row["estimate"], row["low"], row["high"])
+
+
+def number(value: float | None, *, digits: int = 2) -> str:
+    """A number with a true minus sign, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def figure_name(target: str, metric: str) -> str:
+    """What a figure is called on the page: "Macro AUROC", "malignancy AUROC", "FTC sensitivity"."""
+    if target == "all":
+        return OVERALL_METRICS.get(metric, metric)
+    return f"{target} {CLASS_METRICS.get(metric, metric)}"

@@ -1,12 +1,15 @@
-"""Whether the probabilities mean what they say."""
+"""Whether the probabilities mean what they say, and what corrects them."""
 
-from csasn.report.blocks import Section
+from csasn.report.blocks import Block, Section, Table, Words
 from csasn.report.figures.reliability import calibration as reliability
-from csasn.report.material import Material
+from csasn.report.material import Material, rows_of
+from csasn.report.records import number
+
+STAGES = {"raw": "as the model gives them", "tempered": "after each fold's temperature"}
 
 
 def calibration(material: Material) -> Section:
-    """Reliability diagrams."""
+    """Reliability diagrams, corrections, Brier's parts, and the shift to a declared population."""
     settings = material.run.configuration.evaluate
     drawing = material.drawing(
         "reliability",
@@ -16,9 +19,66 @@ def calibration(material: Material) -> Section:
             material.units, material.records, n_bins=settings.calibration_bins, confidence=settings.confidence
         ),
     )
+    found = material.metrics.get("calibration") or {}
+    blocks: list[Block] = [drawing]
+    blocks += [table for table in (_corrections(found), _temperatures(found), _parts(found)) if table.rows]
+    blocks += _population(found)
     return Section(
         id="reliability",
         title="Whether the probabilities mean what they say",
         short="Calibration",
-        blocks=(drawing,),
+        blocks=tuple(blocks),
     )
+
+
+def _corrections(found: dict[str, object]) -> Table:
+    rows = [
+        [STAGES[row["stage"]], f"{row['n']:,}", *(number(row[each], digits=3) for each in ("brier", "ece", "nll"))]
+        for row in rows_of(found.get("corrections"))
+    ]
+    caption = "Test patients before and after the temperature that each fold's tuning partition gave"
+    head = ("Probabilities", "Patients", "Brier", "ECE", "Negative log-likelihood (nats)")
+    return Table(name="corrections", caption=caption, head=head, rows=rows)
+
+
+def _temperatures(found: dict[str, object]) -> Table:
+    rows = [
+        [
+            str(row["fold"]),
+            f"{row['n']:,}",
+            number(row["temperature"], digits=3),
+            number(row["nll_before"], digits=3),
+            number(row["nll_after"], digits=3),
+            row["note"],
+        ]
+        for row in rows_of(found.get("temperatures"))
+    ]
+    caption = "Temperature of each fold (above 1: the model was too sure)"
+    head = ("Fold", "Tuning patients", "Temperature", "NLL before", "NLL after", "Note")
+    return Table(name="temperatures", caption=caption, head=head, rows=rows, wide=frozenset({5}), folded=True)
+
+
+def _parts(found: dict[str, object]) -> Table:
+    parts = ("brier", "reliability", "resolution", "uncertainty")
+    rows = [[row["target"], *(number(row[each], digits=4) for each in parts)] for row in rows_of(found.get("murphy"))]
+    caption = "Brier's parts: reliability (0 best) less resolution (more is better) plus uncertainty (of the cohort)"
+    head = ("Target", "Brier", "Reliability", "Resolution", "Uncertainty")
+    return Table(name="brier-parts", caption=caption, head=head, rows=rows, folded=True)
+
+
+def _population(found: dict[str, object]) -> list[Block]:
+    rows = [
+        [
+            row["target"],
+            *(number(row[each], digits=3) for each in ("cohort", "population", "mean_before", "mean_after")),
+        ]
+        for row in rows_of(found.get("population"))
+    ]
+    if not rows:
+        words = (
+            "No population was declared (evaluate.population), so probabilities belong to this cohort's mix of classes."
+        )
+        return [Words(text=words, quiet=True)]
+    caption = "Probabilities moved to the declared population by the ratio of prevalences (Saerens 2002)"
+    head = ("Class", "Share in the cohort", "Share declared", "Mean probability before", "after")
+    return [Table(name="population", caption=caption, head=head, rows=rows)]

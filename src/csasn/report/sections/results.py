@@ -6,18 +6,10 @@ from csasn.report.blocks import Section, Table, Words
 from csasn.report.figures.confusion import confusion
 from csasn.report.figures.curves import precision_recall, roc
 from csasn.report.material import Material
-from csasn.report.records import HEADLINE, with_interval
+from csasn.report.records import HEADLINE, OVERALL_METRICS, with_interval
 
 POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
 CLASS_METRICS = ("auroc", "auprc", "brier", "ece")
-OVERALL_METRICS = {
-    "macro_auroc": "Macro AUROC",
-    "macro_auprc": "Macro AUPRC",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "brier": "Brier (0 best, 2 worst)",
-    "ece": "ECE, most probable class",
-}
 SCHEMES = {
     "grouped-kfold": "cross-validation in {n} folds by patient: every patient is read by a model that never saw them",
     "leave-one-site-out": "leave-one-site-out: every site is read by a model that never saw that site ({n} folds)",
@@ -53,6 +45,12 @@ def results(material: Material) -> Section:
             caption="Each class against all others, per patient; bootstrap intervals over patients",
             head=("Class", "Patients", "Prevalence", "AUROC", "AUPRC", "Brier", "ECE"),
             rows=_by_class(material, CLASS_METRICS),
+        ),
+        Table(
+            name="fixed-points",
+            caption=_fixed_caption(material),
+            head=("Class", "AUROC against benign alone", "Sensitivity", "Specificity"),
+            rows=_fixed(material),
         ),
         Table(
             name="at-thresholds",
@@ -133,6 +131,24 @@ def _by_class(material: Material, metrics: tuple[str, ...]) -> list[list[str]]:
         prevalence = f"{100 * n_positive / n:.1f} %" if n else "–"
         table.append([target, f"{n_positive:,} of {n:,}", prevalence, *(with_interval(each) for each in found)])
     return table
+
+
+def _fixed_caption(material: Material) -> str:
+    settings = material.run.configuration.evaluate
+    return (
+        "Each malignant class against the non-malignant ones alone; sensitivity where the curve has a specificity of "
+        f"{settings.fixed_specificity:.2f}, and specificity where it has a sensitivity of "
+        f"{settings.fixed_sensitivity:.2f} (read off the test curve, so somewhat flattering)"
+    )
+
+
+def _fixed(material: Material) -> list[list[str]]:
+    metrics = ("auroc_vs_benign", "sensitivity_at_specificity", "specificity_at_sensitivity")
+    rows = []
+    for target in material.units.targets:
+        found = [material.records.get((*HEADLINE, target, each)) for each in metrics]
+        rows.append([target, "–" if found[0] is None else with_interval(found[0]), *map(with_interval, found[1:])])
+    return rows
 
 
 def _notes(material: Material) -> tuple[str, ...]:

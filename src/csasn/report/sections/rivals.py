@@ -5,8 +5,7 @@ from typing import Any
 from csasn.report.blocks import Section, Table, Words
 from csasn.report.figures.forest import comparison
 from csasn.report.material import Material, rows_of
-from csasn.report.records import with_interval
-from csasn.report.sections.results import OVERALL_METRICS
+from csasn.report.records import OVERALL_METRICS, figure_name, number, with_interval
 
 COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
 
@@ -26,11 +25,12 @@ def rivals(material: Material) -> Section:
         table = Table(
             name="differences",
             caption="Paired differences, printed whichever way they fall; the same bootstrap draws for both models; p "
-            "adjusted by Holm over all rivals and metrics of a unit",
-            head=("Rival", "Unit and metric", "CSASN minus rival", "p", "p, Holm", "Reading"),
+            "adjusted by Holm over all rivals and metrics of a unit; detectable: what four of five such cohorts would "
+            "have found",
+            head=("Rival", "Unit and metric", "CSASN minus rival", "p", "p, Holm", "Detectable", "Reading"),
             rows=[_difference(row, confidence=material.run.configuration.evaluate.confidence) for row in differences],
         )
-        blocks.append(table)
+        blocks += [table, *_tests(material)]
     else:
         blocks.append(Words(text="No rival was trained in this run."))
     drawing = material.drawing(
@@ -45,6 +45,26 @@ def rivals(material: Material) -> Section:
         short="Comparison with rivals",
         blocks=(*blocks, drawing),
     )
+
+
+def _tests(material: Material) -> tuple[Table, ...]:
+    """DeLong's and McNemar's tests."""
+    rows = [
+        [
+            row["rival"],
+            figure_name(row["target"], row["metric"]),
+            row["method"],
+            number(row["estimate"], digits=3),
+            number(row["p"], digits=3),
+            number(row["p_holm"], digits=3),
+            row["note"],
+        ]
+        for row in rows_of(material.metrics.get("paired_tests"))
+    ]
+    caption = "Tests of CSASN against each rival on the same patients; Holm over all of these"
+    head = ("Rival", "Figure", "Test", "Difference", "p", "p, Holm", "Note")
+    table = Table(name="paired-tests", caption=caption, head=head, rows=rows, wide=frozenset({6}))
+    return (table,) if rows else ()
 
 
 def _models(material: Material) -> list[list[str]]:
@@ -64,9 +84,17 @@ def _difference(row: dict[str, Any], *, confidence: float) -> list[str]:
     """One comparison in words and numbers, whichever way it falls; it is settled by the p that Holm adjusted."""
     label = f"{row['unit']}: {OVERALL_METRICS[row['metric']]}"
     if row["estimate"] is None or row["low"] is None:
-        return [row["rival"], label, "not estimable", "–", "–", row["note"] or "–"]
+        return [row["rival"], label, "not estimable", "–", "–", "–", row["note"] or "–"]
     ends = f"{row['estimate']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})".replace("-", "−")
     verdict = "not settled"
     if row["p_holm"] < 1 - confidence:
         verdict = "CSASN higher" if row["estimate"] > 0 else "rival higher"
-    return [row["rival"], label, ends, f"{row['p']:.3f}", f"{row['p_holm']:.3f}", verdict]
+    return [
+        row["rival"],
+        label,
+        ends,
+        f"{row['p']:.3f}",
+        f"{row['p_holm']:.3f}",
+        number(row["detectable"], digits=3),
+        verdict,
+    ]

@@ -1,10 +1,12 @@
 """How it does at each site, and whether the site was new to the model."""
 
+from typing import Any
+
 from csasn.evidence.aggregation import MAIN_MODEL
 from csasn.report.blocks import Section, Table, Words
 from csasn.report.figures.forest import by_site
-from csasn.report.material import Material
-from csasn.report.records import with_interval
+from csasn.report.material import Material, rows_of
+from csasn.report.records import CLASS_METRICS, ends_text, figure_name, number, share, with_interval
 
 SHOWN = (("all", "macro_auroc"), ("all", "balanced_accuracy"), ("malignancy", "auroc"))
 UNSEEN = {
@@ -37,8 +39,87 @@ def sites(material: Material) -> Section | None:
         id="sites",
         title="How it reads at sites that it has not seen" if unseen else "How it reads at each site",
         short="Unseen sites" if unseen else "Sites",
-        blocks=(Words(text=UNSEEN[unseen]), drawing, table),
+        blocks=(Words(text=UNSEEN[unseen]), drawing, table, *_spread(material), *_beside(material)),
     )
+
+
+def _spread(material: Material) -> tuple[Table, ...]:
+    """Random-effects mean over the sites, the range to expect at a further one, and the spread between them."""
+    rows = [
+        [
+            figure_name(row["target"], row["metric"]),
+            f"{row['n_sites']}",
+            ends_text(row["estimate"], row["low"], row["high"]),
+            _range(row["prediction_low"], row["prediction_high"]),
+            "–" if row["i2"] is None else f"{100 * row['i2']:.0f} %",
+            number(row["q_p"], digits=3),
+            row["note"],
+        ]
+        for row in rows_of(material.metrics.get("sites"))
+    ]
+    head = ("Figure", "Sites", "Mean over sites", "Range at a further site", "I²", "p of Cochran's Q", "Note")
+    caption = "Spread between sites: random effects on the logit scale (Paule-Mandel, Hartung-Knapp)"
+    return (Table(name="heterogeneity", caption=caption, head=head, rows=rows, wide=frozenset({6})),) if rows else ()
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "not estimable" if low is None or high is None else f"{low:.2f}–{high:.2f}"
+
+
+def _beside(material: Material) -> tuple[Words | Table, ...]:
+    """The drop between this run's split and another's on the same patients."""
+    found = material.metrics.get("beside")
+    if not found:
+        return ()
+    rows = [
+        [
+            "all sites" if row["site"] == "all" else row["site"],
+            figure_name(row["target"], row["metric"]),
+            f"{row['n']:,}",
+            number(row["here"], digits=3),
+            number(row["other"], digits=3),
+            ends_text(row["estimate"], row["low"], row["high"], digits=3),
+            row["note"],
+        ]
+        for row in rows_of(found["drops"])
+    ]
+    words = Words(
+        text=f"The same patients read under {found['scheme']} ({found['run']}): the difference is "
+        f"this run ({found['scheme_here']}) less that one, paired by patient."
+    )
+    head = ("Site", "Figure", "Patients", "Here", "There", "Difference", "Note")
+    caption = f"This run ({found['scheme_here']}) beside {found['scheme']}, per patient"
+    return words, Table(name="beside", caption=caption, head=head, rows=rows, wide=frozenset({6}))
+
+
+def subgroups(material: Material) -> Section | None:
+    """Malignancy figures by device, age band, sex and nodule size."""
+    found = rows_of(material.metrics.get("subgroups"))
+    if not found:
+        return None
+    groups = list(dict.fromkeys((row["by"], row["group"]) for row in found))
+    metrics = list(dict.fromkeys(row["metric"] for row in found))
+    cells = {(row["by"], row["group"], row["metric"]): row for row in found}
+    rows = []
+    for by, group in groups:
+        first = next(row for row in found if (row["by"], row["group"]) == (by, group))
+        shown = [cells.get((by, group, metric)) for metric in metrics]
+        rows.append([by.replace("_", " "), group, f"{first['n']:,}", *(_share(each) for each in shown), first["note"]])
+    table = Table(
+        name="subgroups",
+        caption=f"Malignancy per patient in each group; {material.level} intervals",
+        head=("By", "Group", "Patients", *(CLASS_METRICS.get(each, each.capitalize()) for each in metrics), "Note"),
+        rows=rows,
+        wide=frozenset({3 + len(metrics)}),
+    )
+    words = Words(
+        text="Groups are small and many: a difference between two rows is a question, not a finding.", quiet=True
+    )
+    return Section(id="subgroups", title="How it reads in groups of patients", short="Subgroups", blocks=(table, words))
+
+
+def _share(row: dict[str, Any] | None) -> str:
+    return "not estimable" if row is None else share(row)
 
 
 def _row(material: Material, site: str) -> list[str]:

@@ -1,0 +1,31 @@
+"""Coverage of the prediction sets by class, and by site where there are several."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from csasn.report.drawing import INK, PALETTE, QUIET, blank, shared_legend
+
+
+def coverage(rows: Sequence[dict[str, Any]], *, wanted: float) -> Figure:
+    """A panel a class: a point a site with its interval, over the band that is to be expected there."""
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    sites = list(dict.fromkeys(row["site"] for row in rows))
+    figure = blank(0.6 + len(targets) * (0.35 + 0.2 * len(sites)))
+    grid = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, target in zip(grid, targets, strict=True):
+        axes.set_title(target, loc="left")
+        axes.axvline(wanted, color=QUIET, linewidth=0.9, linestyle="--")
+        for row in (row for row in rows if row["target"] == target and row["estimate"] is not None):
+            place = sites.index(row["site"])
+            low, high = row["expected_low"], row["expected_high"]
+            axes.barh(place, high - low, left=low, height=0.7, color="#dfe5ea", label="expected")
+            colour, label = (PALETTE[1], "observed: breaks") if row["breaks"] else (INK, "observed")
+            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.3)
+            axes.plot([row["estimate"]], [place], "s", color=colour, markersize=4, label=label)
+        axes.set_yticks(range(len(sites)), ["all sites" if site == "all" else site for site in sites])
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(sites) - 0.4, -0.6))
+    grid[-1].set_xlabel("Share of the class whose set holds it")
+    shared_legend(figure, grid.tolist())
+    return figure
