@@ -180,8 +180,36 @@ class OfRun:
         return wrote(name, written)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Fit(OfRun):
     """Train CSASN and its rivals on every fold; goes on from the last saved step."""
+
+    devices: int = 1
+    """Devices of this machine that share every batch: GPUs, or processes on a CPU."""
+    nodes: int = 1
+    """Machines that take part, each with as many devices; started by SLURM or torchrun."""
+    profile: bool = False
+    """Print where the time of a training step goes, measured on a few steps of which nothing is kept; train nothing."""
+
+    def __call__(self) -> int:
+        """Train, or profile; with several devices the first process alone reports."""
+        from csasn.learning.fit import fit_run
+        from csasn.learning.profile import profile_run, table
+        from csasn.network.sharing import process_number
+        from csasn.runs import open_run
+
+        run = open_run(self.run)
+        if self.profile:
+            with Bars() as bars:
+                profiles = profile_run(run, report=bars.report)
+            print("\n".join(table(profiles)))
+            return 0
+        with Bars() as bars:
+            written = fit_run(run, report=bars.report, say=bars.say, n_devices=self.devices, n_nodes=self.nodes)
+        if process_number() > 0:
+            return 0
+        tell_weights(run, "fit")
+        return wrote("fit", written)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from csasn.imaging.transforms import apply, draw
 from csasn.learning.phases import Phases
 from csasn.learning.trainee import Eyes, FoldRows, Mix
 from csasn.network.backbones import Features
+from csasn.network.sharing import n_processes, process_number
 
 VIEW_STREAM, MIX_STREAM = 2, 3  # keep these draws apart from others of the same seed and epoch
 
@@ -47,6 +48,14 @@ def plan_epoch(
         )
         for chosen in batches(order, settings.batch_size)
     ]
+
+
+def share_of(batch: Planned, eyes: Eyes) -> Planned:
+    """The rows of a batch that this process computes; cached rows to be blended stay whole: each needs its partner."""
+    if n_processes() == 1 or (batch.mix is not None and eyes.caches is not None):
+        return batch
+    mine = slice(process_number(), None, n_processes())
+    return Planned(rows=batch.rows[mine], views=batch.views[mine], mix=None)
 
 
 def draw_mix(stream: np.random.Generator, n: int, beta: float) -> Mix | None:

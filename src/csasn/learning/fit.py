@@ -1,7 +1,9 @@
 """Fit every model on every fold: frozen maps first, then fine-tuning; what was trained is never trained again."""
 
 import copy
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -71,11 +73,12 @@ class Unit:
         )
 
 
-def fit_run(run: Run, *, report: Report, say: Say) -> Path:
+def fit_run(run: Run, *, report: Report, say: Say, n_devices: int = 1, n_nodes: int = 1) -> Path:
     """Train every model on every fold and write checkpoints/, history.csv and the weights' provenance.
 
     Test rows are not opened. An interrupted fit goes on from the last saved step, bit for bit on a CPU. `say` is told
-    in words what is passed over or done again.
+    in words what is passed over or done again. Several devices share each batch, and the first process alone writes,
+    reports and holds the lock.
 
     Raises BadInputError, WeightsError, MismatchError (a checkpoint of something else), LockedError (another process
     trains here), StoppedError (SIGTERM, after saving), DivergedError, MemoryShortageError or StorageError.
@@ -85,12 +88,16 @@ def fit_run(run: Run, *, report: Report, say: Say) -> Path:
         raise BadInputError("Rivals need both branches: give --network.branches both, or no --fit.rivals.")
     run.require_certificate()
     folds = folds_of(run)
-    with trainer_lock(run.folder), StopSignal() as stop:
-        journal = Journal(run.path(JOURNAL), track(run.folder, settings.track))
-        fabric = start_fabric(settings)
-        workshop = open_workshop(run, device=fabric.device, report=report)
-        seen = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.tuning)]))
-        workshop.ensure(seen, range(settings.cached_views), report=report)
+    fabric = start_fabric(settings, n_devices=n_devices, n_nodes=n_nodes)
+    first = fabric.is_global_zero
+    if not first:  # the first process reports for all
+        report, say = _unreported, _unsaid
+    with trainer_lock(run.folder) if first else nullcontext(), StopSignal() as stop:
+        journal = Journal(run.path(JOURNAL), track(run.folder, settings.track)) if first else Journal(Path(os.devnull))
+        with fabric.rank_zero_first():
+            workshop = open_workshop(run, device=fabric.device, report=report)
+            seen = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.tuning)]))
+            workshop.ensure(seen, range(settings.cached_views), report=report)
         asked = [(model, fold) for model in models_of(run) for fold in folds]
         units = [
             Unit(
@@ -107,8 +114,18 @@ def fit_run(run: Run, *, report: Report, say: Say) -> Path:
             for number, (model, rows) in enumerate(asked, start=1)
         ]
         notes = {f"{unit.model}/fold{unit.rows.fold}": _fitted(unit) for unit in units}
-        _finish(run, workshop, notes, n_parameters=count_parameters(units[0].trainee()))
+        if first:
+            _finish(run, workshop, notes, n_parameters=count_parameters(units[0].trainee()))
+        fabric.barrier()
     return run.path("checkpoints")
+
+
+def _unreported(what: str, done: int, total: int, note: str = "") -> None:
+    pass
+
+
+def _unsaid(words: str) -> None:
+    pass
 
 
 def origin_of(workshop: Workshop, model: str, fold: int) -> dict[str, object]:
@@ -129,19 +146,29 @@ def origin_of(workshop: Workshop, model: str, fold: int) -> dict[str, object]:
 
 def _fitted(unit: Unit) -> dict[str, object]:
     """The notes of the unit's checkpoint, which is trained first where it is not there whole."""
-    if has_checkpoint(unit.path):
-        try:
-            _, notes = read_checkpoint(unit.path)
-        except CsasnError as error:
-            unit.say(f"{error}\n{unit.what} is trained again.")
-        else:
-            require_origin(notes, unit.origin(), unit.path)
-            return notes
-    if unit.model == LOGISTIC_REGRESSION:
-        _fit_regression(unit)
-    else:
+    first = unit.fabric.is_global_zero
+    kept: dict[str, object] | None = unit.fabric.broadcast(_kept_notes(unit) if first else None)
+    if kept is not None:
+        return kept
+    if unit.model != LOGISTIC_REGRESSION:
         _fit_network(unit)
+    elif first:
+        _fit_regression(unit)
+    unit.fabric.barrier()
     return read_checkpoint(unit.path)[1]
+
+
+def _kept_notes(unit: Unit) -> dict[str, object] | None:
+    """The notes of a checkpoint that is there whole, or None; MismatchError where it belongs to something else."""
+    if not has_checkpoint(unit.path):
+        return None
+    try:
+        _, notes = read_checkpoint(unit.path)
+    except CsasnError as error:
+        unit.say(f"{error}\n{unit.what} is trained again.")
+        return None
+    require_origin(notes, unit.origin(), unit.path)
+    return notes
 
 
 def _fit_regression(unit: Unit) -> None:
@@ -165,13 +192,15 @@ def _fit_network(unit: Unit) -> None:
         state = trainee.state_dict()
         kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
         notes = {"history": [{"model": unit.model, **row} for row in history], "finetuned": tuned}
-        write_checkpoint(unit.path, kept, unit.origin() | notes)
+        if unit.fabric.is_global_zero:
+            write_checkpoint(unit.path, kept, unit.origin() | notes)
     except DivergedError as error:
         if not error.rows:
             raise
         paths = workshop.run.manifest()["image_path"].gather(list(error.rows)).to_list()
         raise DivergedError(f"{error}\nThe batch held these images:\n{listing(paths)}", rows=error.rows) from error
-    generations.remove()
+    if unit.fabric.is_global_zero:
+        generations.remove()
     for name, state in pristine.items():
         workshop.branches[name].load_state_dict(state)
 

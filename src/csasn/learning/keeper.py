@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from csasn.errors import DivergedError, StoppedError
@@ -13,6 +14,7 @@ from csasn.learning.generations import Generations
 from csasn.learning.state import HistoryRow, Learning
 from csasn.learning.stopping import StopSignal
 from csasn.learning.tree import put_together, take_apart
+from csasn.network.sharing import process_number, total
 
 
 class Keeper:
@@ -76,10 +78,11 @@ class Keeper:
         due = (self._every_steps > 0 and learning.step % self._every_steps == 0) or (
             self._every_s > 0 and time.monotonic() - self._written_at >= self._every_s
         )
-        if not due and not self._stop.requested:
+        stopped = bool(total(torch.tensor(int(self._stop.requested), device=learning.device)) > 0)
+        if not due and not stopped:
             return False
         self._write(learning, rows)
-        if self._stop.requested:
+        if stopped:
             raise StoppedError(
                 f"Stopped by SIGTERM after step {learning.step} of stage {learning.stage.name}; the state was saved. "
                 "Run the same command again to go on from there."
@@ -103,6 +106,7 @@ class Keeper:
                 rows=rows.tolist(),
             )
         step = self.steps_before + learning.step
-        self._generations.write(step, tensors, self._origin | {"state": plain})
-        self._told(step)
+        if process_number() == 0:
+            self._generations.write(step, tensors, self._origin | {"state": plain})
+            self._told(step)
         self._written_at = time.monotonic()

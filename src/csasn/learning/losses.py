@@ -7,6 +7,7 @@ from torch.nn import functional
 from csasn.config import LossSettings
 from csasn.learning.weighting import ClassWeights, TaskWeights
 from csasn.network.csasn import Output
+from csasn.network.sharing import n_processes, total
 from csasn.schema import ClassList
 
 
@@ -56,10 +57,11 @@ class MultitaskLoss(nn.Module):
 
     def _within(self, losses: dict[str, Tensor], task: str, logits: Tensor, index: Tensor, weights: Tensor) -> None:
         known = index >= 0
-        if task in self.task_weights.tasks and bool(known.any()):
+        if task in self.task_weights.tasks and bool(total(known.sum()) > 0):
             each = functional.cross_entropy(logits[known], index[known], reduction="none")
             losses[task] = _weighted_mean(each, weights[known])
 
 
 def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    return (losses * weights).sum() / weights.sum()
+    """sum w L / sum w, the lower sum over all processes: the mean of the processes' results is the batch's."""
+    return n_processes() * (losses * weights).sum() / total(weights.sum())

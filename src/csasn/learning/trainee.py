@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from csasn.config import Configuration, LossSettings, NetworkSettings
 from csasn.imaging.dataset import labels
@@ -16,6 +16,7 @@ from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.losses import MultitaskLoss
 from csasn.network.backbones import Branch, Features
 from csasn.network.csasn import Csasn, Neck, Output
+from csasn.network.sharing import n_processes, process_number
 from csasn.runs import Run
 from csasn.schema import ClassList
 
@@ -118,12 +119,17 @@ class Trainee(nn.Module):
     def forward(
         self, given: dict[str, Features] | Tensor, class_index: Tensor, malignant: Tensor, mix: Mix | None = None
     ) -> Tensor:
-        """A batch with its labels to the scalar loss; with `mix`, of blended features and of both labels."""
+        """A batch with its labels to the scalar loss; with `mix`, of blended features and of both labels.
+
+        Of a blended batch each process is given all rows, and computes its own.
+        """
         if mix is None or isinstance(given, Tensor):
             return self.loss(self.read(given), class_index, malignant)  # type: ignore[no-any-return]
-        output = self.read({name: each.mixed(mix.other, mix.share) for name, each in given.items()})
-        own: Tensor = self.loss(output, class_index, malignant)
-        other: Tensor = self.loss(output, class_index[mix.other], malignant[mix.other])
+        mine = slice(process_number(), None, n_processes())
+        output = self.read({name: each.mixed(mix.other, mix.share, mine) for name, each in given.items()})
+        partner = mix.other[mine]
+        own: Tensor = self.loss(output, class_index[mine], malignant[mine])
+        other: Tensor = self.loss(output, class_index[partner], malignant[partner])
         return mix.share * own + (1 - mix.share) * other
 
 
@@ -162,7 +168,27 @@ class Eyes:
 def log_probabilities(
     trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int = 32
 ) -> Tensor:
-    """Log-probabilities (len(rows), K) in evaluation mode, averaged over the first views and renormalised."""
+    """Log-probabilities (len(rows), K) in evaluation mode, averaged over the first views and renormalised.
+
+    Processes that train together read a share of the rows each, and all of them get all.
+    """
+    if 1 < n_processes() <= len(rows):
+        return _read_together(trainee, eyes, rows, n_views=n_views, batch_size=batch_size)
+    return _read_alone(trainee, eyes, rows, n_views=n_views, batch_size=batch_size)
+
+
+def _read_together(trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int) -> Tensor:
+    n = n_processes()
+    mine = _read_alone(trainee, eyes, rows[process_number() :: n], n_views=n_views, batch_size=batch_size)
+    parts: list[Tensor] = [mine] * n
+    distributed.all_gather_object(parts, mine)
+    read = mine.new_empty(len(rows), mine.shape[1])
+    for number, part in enumerate(parts):
+        read[number::n] = part
+    return read
+
+
+def _read_alone(trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int) -> Tensor:
     trainee.eval()
     used = trainee.network.neck.used
     read = []

@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from csasn.config import Configuration
-from csasn.errors import DivergedError, MemoryShortageError
-from csasn.learning.epochs import Planned, look_at, plan_epoch
+from csasn.errors import BadInputError, DivergedError, MemoryShortageError
+from csasn.learning.epochs import Planned, look_at, plan_epoch, share_of
 from csasn.learning.keeper import Keeper
 from csasn.learning.optimisation import Stage, moving_average, parameter_groups, rate_schedule, training_mode
 from csasn.learning.phases import Phases
 from csasn.learning.state import HistoryRow, Learning
 from csasn.learning.trainee import Eyes, FoldRows, Trainee, log_probabilities, tuning_auroc, tuning_loss
+from csasn.network.sharing import n_processes, process_number, total
 
 Follow = Callable[[Learning, int, float], object]  # the stage so far, its planned steps, the last step's loss
 
@@ -52,6 +54,12 @@ class Course:
         """Planned steps: every epoch has as many batches as the first."""
         return self.stage.n_epochs * len(self.plan(0))
 
+    def reseed(self, epoch: int, number: int) -> None:
+        """Where processes train together, fix this one's dropout in this step: each its own, whatever ran before."""
+        if n_processes() > 1:
+            at = [self.configuration.fit.seed, self.rows.fold, self.stage.name == "finetune", epoch, number]
+            torch.manual_seed(int(np.random.SeedSequence([*at, process_number()]).generate_state(1)[0]))
+
     def at(self, epoch: int, where: str) -> str:
         """Where something happened, in words."""
         return f"fold {self.rows.fold}, stage {self.stage.name}, epoch {epoch}, {where}"
@@ -69,6 +77,11 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
     patience = course.configuration.fit.patience_epochs
     plan, n_steps = course.plan(0), course.n_steps
     n_batches = len(plan)
+    if (smallest := min(len(batch.rows) for batch in plan)) < n_processes():
+        raise BadInputError(
+            f"Every batch must have a row for each process; fold {course.rows.fold} has one of {smallest}, and "
+            f"there are {n_processes()} processes. Use fewer devices, or another --fit.batch-size in a new run."
+        )
     learning, module, optimizer = _begin(course, n_steps, n_batches)
     if keeper is not None and keeper.restore(learning):
         plan = course.plan(learning.step // n_batches)
@@ -124,15 +137,17 @@ def _take_step(
     cohort, device, phases = course.eyes.cohort, course.fabric.device, course.phases
     used = course.trainee.network.neck.used
     where = course.at(epoch, f"batch {number}")
+    batch = share_of(batch, course.eyes)
+    course.reseed(epoch, number)
     with _memory_shortage_named(where):
         given = look_at(batch, course.eyes, epoch, course.configuration, used=used, phases=phases)
         index = torch.from_numpy(cohort.class_index[batch.rows]).to(device)
         malignant = torch.from_numpy(cohort.malignant[batch.rows]).to(device)
         with phases("forward"):
             loss: Tensor = module(given, index, malignant, batch.mix)
-            finite = bool(torch.isfinite(loss))
-        if not finite:
-            raise _diverged(where, float(loss.detach()), batch.rows.tolist())
+            of_batch = float(total(loss.detach())) / n_processes()
+        if not math.isfinite(of_batch):
+            raise _diverged(where, of_batch, batch.rows.tolist())
         optimizer.zero_grad()
         with phases("backward"):
             course.fabric.backward(loss)
@@ -143,7 +158,7 @@ def _take_step(
                 if norm is not None and not torch.isfinite(norm):
                     raise _diverged(f"{where} (its gradient)", float(norm), batch.rows.tolist())
             optimizer.step()
-    return float(loss.detach())
+    return of_batch
 
 
 def _finish_epoch(course: Course, learning: Learning, epoch: int) -> None:

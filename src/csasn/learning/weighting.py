@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.config import LossSettings
+from csasn.network.sharing import total
 
 EASIEST = 1e-6  # a class learned without rest keeps a weight: zeros would make every mean 0 / 0
 
@@ -47,10 +48,10 @@ class ClassWeights(nn.Module):
         known = class_index >= 0
         index = class_index[known]
         missed = 1 - probabilities[known].gather(1, index[:, None])[:, 0]
-        n = torch.bincount(index, minlength=len(self.difficulty))
-        total = torch.zeros_like(self.difficulty).index_add_(0, index, missed.to(self.difficulty))
+        n = total(torch.bincount(index, minlength=len(self.difficulty)))
+        all_missed = total(torch.zeros_like(self.difficulty).index_add_(0, index, missed.to(self.difficulty)))
         seen = n > 0
-        current = total[seen] / n[seen]
+        current = all_missed[seen] / n[seen]
         self.difficulty[seen] = self.momentum * self.difficulty[seen] + (1 - self.momentum) * current
 
 

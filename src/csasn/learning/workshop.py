@@ -1,11 +1,13 @@
 """What fit and predict share: the rows, the branches with their weights, the cached views, and the device."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from numpy.typing import NDArray
 
 from csasn.config import FitSettings
@@ -17,6 +19,8 @@ from csasn.network.backbones import Branch
 from csasn.network.precision import computes_bfloat16
 from csasn.network.weights import Provenance, build_branches
 from csasn.runs import Run
+
+LONGEST_WAIT = timedelta(days=2)  # for the first process, which computes the cached features while others wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +104,19 @@ def takes_bfloat16(settings: FitSettings, device: torch.device, *, kind: str) ->
     return computes_bfloat16(device) and (device.type == "cuda" or kind == "vit")
 
 
-def start_fabric(settings: FitSettings) -> Fabric:
-    """Lightning Fabric on one device; each branch's precision is its own, so Fabric's stays float32."""
-    fabric = Fabric(accelerator=settings.accelerator, devices=1, precision="32-true")
+def start_fabric(settings: FitSettings, *, n_devices: int = 1, n_nodes: int = 1) -> Fabric:
+    """Lightning Fabric, its processes started; each branch's precision is its own, so Fabric's stays float32.
+
+    Several devices train as one (DistributedDataParallel): Fabric starts the processes itself, or finds those that
+    torchrun or SLURM started. On CPUs a device is a process.
+    """
+    together = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=LONGEST_WAIT)
+    fabric = Fabric(
+        accelerator=settings.accelerator,
+        devices=n_devices,
+        num_nodes=n_nodes,
+        strategy=together if n_devices * n_nodes > 1 else "auto",
+        precision="32-true",
+    )
     fabric.launch()
     return fabric

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from csasn.network.sharing import BatchNorm2d
+
 
 class ChannelAttention(nn.Module):
     """Which channels matter: Mc(F) = sigmoid(MLP(avgpool F) + MLP(maxpool F)).
@@ -32,7 +34,7 @@ class SpatialAttention(nn.Module):
     def __init__(self, *, kernel_size: int = 7) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.norm = nn.BatchNorm2d(1, momentum=0.01)
+        self.norm = BatchNorm2d(1, momentum=0.01)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, h, w) -> gate (B, 1, h, w) in (0, 1)."""

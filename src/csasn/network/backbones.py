@@ -37,10 +37,10 @@ class Features:
         token = None if self.token is None else self.token.to(device)
         return replace(self, map=self.map.to(device), token=token)
 
-    def mixed(self, other: Tensor, share: float) -> "Features":
-        """Each row blended with the row that `other` (B,) names: share * own + (1 - share) * other."""
-        token = None if self.token is None else torch.lerp(self.token[other], self.token, share)
-        return replace(self, map=torch.lerp(self.map[other], self.map, share), token=token)
+    def mixed(self, other: Tensor, share: float, rows: slice = slice(None)) -> "Features":
+        """Chosen rows, each blended with the row that `other` (B,) names: share * own + (1 - share) * other."""
+        token = None if self.token is None else torch.lerp(self.token[other[rows]], self.token[rows], share)
+        return replace(self, map=torch.lerp(self.map[other[rows]], self.map[rows], share), token=token)
 
 
 class Branch(nn.Module):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from csasn.network.sharing import BatchNorm2d
+
 KERNEL_SIZES = (1, 3, 5)
 
 
@@ -13,7 +15,7 @@ class DepthwiseSeparable(nn.Sequential):
         super().__init__(
             nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=False),
             nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.ReLU(),
         )
 
@@ -30,10 +32,10 @@ class ResidualMultiscale(nn.Module):
     def __init__(self, channels: int, *, width: int, residual: bool) -> None:
         super().__init__()
         self.residual = residual
-        self.reduce = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.reduce = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), BatchNorm2d(width), nn.ReLU())
         self.views = nn.ModuleList(DepthwiseSeparable(width, kernel_size=size) for size in KERNEL_SIZES)
         self.merge = nn.Sequential(
-            nn.Conv2d(width * len(KERNEL_SIZES), width, 1, bias=False), norm := nn.BatchNorm2d(width)
+            nn.Conv2d(width * len(KERNEL_SIZES), width, 1, bias=False), norm := BatchNorm2d(width)
         )
         if residual:
             nn.init.zeros_(norm.weight)

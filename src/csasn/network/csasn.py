@@ -11,6 +11,7 @@ from csasn.network.backbones import Branch, Features
 from csasn.network.classifier import Pooling, ResidualMultiscale
 from csasn.network.fusion import Fusion
 from csasn.network.heads import ChainHead, FlatHead
+from csasn.network.sharing import BatchNorm1d
 from csasn.schema import ClassList
 
 HEADS = {"chain": ChainHead, "flat": FlatHead}
@@ -61,7 +62,7 @@ class Neck(nn.Module):
         self.map_dropout = nn.Dropout2d(settings.feature_dropout)
         self.token_dropout = nn.Dropout(settings.feature_dropout)
         has_token = "vit" in self.used and settings.fusion == "maps"
-        self.token_norm = nn.BatchNorm1d(settings.vit_channels) if has_token else None
+        self.token_norm = BatchNorm1d(settings.vit_channels) if has_token else None
         self.dropout = nn.Dropout(settings.dropout)
         self.head = HEADS[settings.head](n_features + (settings.vit_channels if has_token else 0), classes)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.network.backbones import Features
+from csasn.network.sharing import BatchNorm2d
 
 
 class Fusion(nn.Module):
@@ -18,7 +19,7 @@ class Fusion(nn.Module):
     def __init__(self, *, channels: int, pooled: bool) -> None:
         super().__init__()
         self.pooled = pooled
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = BatchNorm2d(channels)
 
     def forward(self, branches: list[Features]) -> Tensor:
         """Features of one or two branches, the transformer first -> joint map (B, C, h, w), or (B, C, 1, 1)."""
