@@ -77,7 +77,7 @@ class PlainLoop:
         loss = self.loss(self.network(images), class_index, malignant)
         loss.backward()
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
 
 class PictureFiles(Dataset[tuple[Tensor, int]]):

@@ -1,6 +1,5 @@
 """Two processes that share every batch learn what one process learns, and only the first of them writes."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from safetensors.torch import load_file
+
+from csasn.cohort.phantom.cohort import simulate
+from csasn.cohort.split import split_run
+from csasn.config import read_configuration
+from csasn.learning.fit import fit_run
+from csasn.runs import create_run
 
 CONFIGURATION = """
 [split]
@@ -41,35 +46,32 @@ n_views = 2
 """
 
 
-def succeed(*arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "csasn", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same cohort and settings, trained by one process and by two."""
+    """The same cohort and settings, trained by this process and by two that the command line starts."""
     folder = tmp_path_factory.mktemp("parallel")
     (folder / "tiny.toml").write_text(CONFIGURATION)
-    succeed("simulate", "--out", folder / "cohort", "--patients", 30, "--sites", 2, "--workers", 1)
-    found = {}
-    for name, devices in (("one", 1), ("two", 2)):
-        found[name] = folder / name
-        succeed("split", "--cohort", folder / "cohort", "--config", folder / "tiny.toml", "--out", found[name])
-        out = succeed("fit", found[name], "--devices", devices)
-        assert out.count("Wrote the fit") == 1
-    return found
+    simulate(folder / "cohort", n_patients=30, n_sites=2, seed=0, workers=1)
+    runs = [
+        create_run(folder / "cohort", folder / name, read_configuration(folder / "tiny.toml"))
+        for name in ("one", "two")
+    ]
+    for run in runs:
+        split_run(run)
+    fit_run(runs[0], report=lambda *_: None, say=lambda _: None)
+    command = [sys.executable, "-m", "csasn", "fit", str(runs[1].folder), "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Wrote the fit") == 1
+    return {run.folder.name: run.folder for run in runs}
 
 
 def test_two_processes_give_the_same_course_of_the_loss(runs: dict[str, Path]) -> None:
-    one, two = (list(csv.DictReader((runs[name] / "history.csv").open())) for name in ("one", "two"))
+    one, two = (pl.read_csv(runs[name] / "history.csv").to_dicts() for name in ("one", "two"))
     assert [row["stage"] for row in one] == [row["stage"] for row in two] == ["frozen"] * 3 + ["finetune"] * 2
     for mine, other in zip(one, two, strict=True):
         for column in ("train_loss", "tuning_loss", "tuning_auroc", "learning_rate"):
-            assert float(other[column]) == pytest.approx(float(mine[column]), rel=2e-3), (mine["stage"], column)
+            assert other[column] == pytest.approx(mine[column], rel=2e-3), (mine["stage"], column)
 
 
 def test_two_processes_give_the_same_weights(runs: dict[str, Path]) -> None:

@@ -204,8 +204,13 @@ class Fit(OfRun):
                 profiles = profile_run(run, report=bars.report)
             print("\n".join(table(profiles)))
             return 0
-        with Bars() as bars:
-            written = fit_run(run, report=bars.report, say=bars.say, n_devices=self.devices, n_nodes=self.nodes)
+        try:
+            with Bars() as bars:
+                written = fit_run(run, report=bars.report, say=bars.say, n_devices=self.devices, n_nodes=self.nodes)
+        except StoppedError:
+            if process_number() > 0:
+                return 0
+            raise
         if process_number() > 0:
             return 0
         tell_weights(run, "fit")
