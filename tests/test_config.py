@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from csasn.config import (
     Configuration,
+    EvaluateSettings,
     FitSettings,
     ImagingSettings,
     LossSettings,
@@ -152,3 +153,11 @@ def test_a_delete_character_survives(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(to_toml(configuration), encoding="utf-8")
     assert read_configuration(path) == configuration
+
+
+def test_a_declared_population_survives_toml(tmp_path):
+    declared = {"malignancy": 0.05, 'odd "name"': 0.95}
+    settings = Configuration(evaluate=EvaluateSettings(population=declared, calibrated_together=("MTC", "ATC")))
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(settings))
+    assert read_configuration(path) == settings
