@@ -36,6 +36,10 @@ class Fault:
     pixels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     tolerance: int = 0
     aborts: tuple[str, ...] = ()
+    root_reads: bool = False
+    """Whether it is none for root, who reads what nobody may."""
+    heavy: bool = False
+    """Whether it needs seconds: left out of the fast tests."""
 
     @property
     def id(self) -> str:

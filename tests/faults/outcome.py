@@ -38,15 +38,21 @@ class Outcome:
     said: str = field(default="", repr=False)
 
 
-def measured(log: Path, item: Item) -> Reading:
+class Measured:
     """`read_item` in its worker process, with the seconds and the peak memory of the process written to a log."""
-    started = time.perf_counter()
-    try:
-        return read_item(item)
-    finally:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        with log.open("a", encoding="ascii") as stream:
-            stream.write(f"{time.perf_counter() - started} {peak}\n")
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.__module__ = read_item.__module__  # what worker processes load before the first item: as with read_item
+
+    def __call__(self, item: Item) -> Reading:
+        started = time.perf_counter()
+        try:
+            return read_item(item)
+        finally:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            with self.log.open("a", encoding="ascii") as stream:
+                stream.write(f"{time.perf_counter() - started} {peak}\n")
 
 
 def outcome_of(fault: Fault, folder: Path) -> Outcome:
@@ -57,7 +63,7 @@ def outcome_of(fault: Fault, folder: Path) -> Outcome:
     before = _names(folder)
     options = {"labels": folder / fault.labels, "private": private} if fault.labels else {}
     try:
-        with mock.patch("csasn.cohort.ingest.read_item", functools.partial(measured, log)):
+        with mock.patch("csasn.cohort.ingest.read_item", Measured(log)):
             result = ingest(
                 folder / fault.source, out, layout=fault.layout, settings=fault.settings, workers=1, **options
             )

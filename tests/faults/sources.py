@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 48, 64
 _ROWS, _COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
 # Smooth, unlike its own mirrors, and without anything that looks like a letter.
 GREY: NDArray[np.uint8] = (_ROWS * 3 + _COLUMNS).astype(np.uint8)
-SOUND = {"benign/b/sound.png": png(255 - GREY), "PTC/p/sound.png": png(GREY[::-1] // 2)}
+SOUND = {"benign/b/sound.png": png(GREY // 2 + 40), "PTC/p/sound.png": png(GREY[::-1] // 2)}
 SOUND_EXPORT = ("sound-1.dcm", "sound-2.dcm")
 SOUND_FIXES = ("cropped-to-region",)
 WHOLE = IngestSettings(dicom=DicomSettings(no_region="whole-image", colour_doppler="keep"))
@@ -99,7 +99,7 @@ def export_of(
                 folder / "source" / name,
                 lambda path, number=number: ultrasound(
                     path,
-                    pixels=255 - GREY // (number + 1),
+                    pixels=GREY // 2 + 40 + number,
                     regions=[region(0, 0, WIDTH - 1, HEIGHT - 1)],
                     patient_id=f"SOUND{number}",
                 ),

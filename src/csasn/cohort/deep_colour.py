@@ -31,7 +31,7 @@ def deep_colour_as_grey(picture: Image.Image, content: bytes) -> tuple[NDArray[n
     """
     raw_mode = raw_mode_of(picture)
     if raw_mode == GREY_ALPHA:  # four bytes a pixel, all of which the unpacker of four colours keeps
-        _load_as(picture, "RGBA")
+        load_as(picture, "RGBA")
         return _grey(picture, None, _grey_alpha), True
     if "a;" in raw_mode:  # colours multiplied by alpha already are what lies over black
         raw_mode = raw_mode.replace("a;", "A;")
@@ -40,8 +40,8 @@ def deep_colour_as_grey(picture: Image.Image, content: bytes) -> tuple[NDArray[n
         weigh = _with_alpha if picture.mode == "RGBA" else _opaque
     key = picture.info.get("transparency")
     lower = Image.open(io.BytesIO(content), formats=[str(picture.format)])
-    _load_as(picture, raw_mode)
-    _load_as(lower, raw_mode[:-1] + OTHER_BYTE[raw_mode[-1]])
+    load_as(picture, raw_mode)
+    load_as(lower, raw_mode[:-1] + OTHER_BYTE[raw_mode[-1]])
     if isinstance(key, tuple):
         return _grey(picture, lower, lambda colours: np.where((colours == key).all(axis=2), 0, _opaque(colours))), True
     return _grey(picture, lower, weigh), "a" in raw_mode.lower()
@@ -54,7 +54,8 @@ def raw_mode_of(picture: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
-def _load_as(picture: Any, raw_mode: str) -> None:
+def load_as(picture: Any, raw_mode: str) -> None:
+    """Decode an opened file as if it stored its values by another of Pillow's raw modes."""
     picture.tile = [
         tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
         for tile in picture.tile

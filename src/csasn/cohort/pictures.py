@@ -19,10 +19,11 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from csasn.cohort.deep_colour import deep_colour_as_grey, is_deep_colour, raw_mode_of
+from csasn.cohort.deep_colour import deep_colour_as_grey, is_deep_colour, load_as, raw_mode_of
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.tiffs import (
     TIFF_SIGNATURES,
+    native_raw_mode,
     refuse_tiff,
     unidentified_tiff,
     unsigned_words,
@@ -220,7 +221,10 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
         values, composited = deep_colour_as_grey(picture, content)
         return _windowed(values), ("alpha-composited" if composited else "colour-to-grey", "windowed-16-bit")
     n_bits = FEW_BITS.get(raw_mode_of(picture), 8)
-    picture.load()
+    if isinstance(picture, TiffImageFile):
+        load_as(picture, native_raw_mode(picture, raw_mode_of(picture)))
+    else:
+        picture.load()
     key = picture.info.get("transparency")
     if picture.mode in WINDOWED_MODES:
         return _windowed_grey(picture, key)

@@ -29,6 +29,8 @@ def refuse_tiff(picture: TiffImageFile, content: bytes) -> None:
     short, or lie beyond the file), corrupt (more of them than it has room for).
     """
     tags: Any = picture.tag_v2
+    if _directory_end(content) > len(content):
+        raise RefusedPicture("truncated", "the TIFF stops within its directory")
     if tags.get(PHOTOMETRIC) not in PHOTOMETRICS or (tags[PHOTOMETRIC] == INKS and tags.get(INK_SET, 1) != 1):
         raise RefusedPicture("photometric-unknown", f"TIFF of photometric interpretation {tags.get(PHOTOMETRIC)}")
     if tags.get(COMPRESSION, PLAIN) not in COMPRESSIONS:
@@ -72,12 +74,20 @@ def _refuse_pieces(tags: Any, content: bytes, bits: int, n_channels: int) -> Non
 
 def unidentified_tiff(content: bytes) -> RefusedPicture:
     """Why a file that begins like a TIFF was not opened as one."""
-    order, wide = "<" if content[:2] == b"II" else ">", b"+" in content[2:4]
-    head = struct.Struct(f"{order}Q" if wide else f"{order}I")
-    place = head.unpack_from(content, 8 if wide else 4)[0] if len(content) >= 16 else len(content)
-    if place + 6 > len(content):
+    if _directory_end(content) > len(content):
         return RefusedPicture("truncated", "the TIFF stops before its directory")
     return RefusedPicture("no-decoder", "TIFF of a kind, or with tags, that its decoder does not know")
+
+
+def _directory_end(content: bytes) -> int:
+    """Where the first directory ends, by the number of its entries; beyond the file where that is cut."""
+    order, wide = "<" if content[:2] == b"II" else ">", b"+" in content[2:4]
+    try:
+        (place,) = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", content, 8 if wide else 4)
+        (n_entries,) = struct.unpack_from(f"{order}{'Q' if wide else 'H'}", content, place)
+    except (struct.error, OverflowError):
+        return len(content) + 1
+    return int(place + (16 + 20 * n_entries if wide else 6 + 12 * n_entries))
 
 
 def with_bytes_as_palette(picture: TiffImageFile) -> None:
@@ -97,3 +107,10 @@ def unsigned_words(picture: TiffImageFile) -> bool:
     """Whether the values are unsigned numbers of 32 bits, which Pillow gives as signed ones."""
     tags: Any = picture.tag_v2
     return picture.mode == "I" and tuple(tags.get(BITS, ())) == (32,) and tags.get(SAMPLE_FORMAT, (1,))[0] == UNSIGNED
+
+
+def native_raw_mode(picture: TiffImageFile, raw_mode: str) -> str:
+    """Pillow's raw mode for what libtiff decompresses, which comes in this machine's byte order whatever the file's."""
+    if picture.tag_v2.get(COMPRESSION, PLAIN) == PLAIN:
+        return raw_mode
+    return {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}.get(raw_mode, raw_mode)

@@ -24,6 +24,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from csasn.cohort.dicom.layout import NATIVE, PLUGINS
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import refuse_unopenable
 
@@ -91,7 +92,8 @@ def _opened(stream: BinaryIO) -> Opened:
         if kind == MediaStorageDirectoryStorage:
             raise RefusedPicture("dicomdir", "an index of other files; the paths in it are not followed")
         stream.seek(start)
-        _refuse_other_order(stream, UID(syntax))
+        if syntax in (*NATIVE, *PLUGINS):
+            _refuse_other_order(stream, UID(syntax))
         if syntax == DeflatedExplicitVRLittleEndian:
             stream.seek(start)
             stream = _inflated(stream)

@@ -18,7 +18,7 @@ def run_length_decoded(content: bytes, layout: Layout) -> NDArray[Any]:
     """Values (H, W) or (H, W, 3) of a frame (PS3.5 annex G): one segment a byte of a channel, the upper byte first.
 
     Raises RefusedPicture with truncated, where a segment stops early, and pixel-data-length, where one gives more bytes
-    or fewer than a channel has: decoders drop the rest without a word. `refuse_codestream` has checked the header.
+    than a channel has: decoders drop the rest without a word. `refuse_codestream` has checked the header.
     """
     n_segments, *places = struct.unpack_from("<16I", content)
     wanted = layout.rows * layout.columns
@@ -28,7 +28,9 @@ def run_length_decoded(content: bytes, layout: Layout) -> NDArray[Any]:
             plane = rle.rle.decode_segment(content[start:end])
         except ValueError:
             raise RefusedPicture("truncated", "a run-length segment stops before its end") from None
-        if len(plane) != wanted:
+        if len(plane) < wanted:
+            raise RefusedPicture("truncated", f"a run-length segment gives {len(plane)} bytes of {wanted}")
+        if len(plane) > wanted:
             raise RefusedPicture("pixel-data-length", f"a run-length segment gives {len(plane)} bytes, not {wanted}")
         planes.append(np.frombuffer(plane, dtype=np.uint8).reshape(layout.rows, layout.columns))
     if layout.channels == 3:
