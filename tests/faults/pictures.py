@@ -105,7 +105,7 @@ def with_values(*places: tuple[int, int, float]) -> bytes:
     return tiff(values)
 
 
-LARGE = np.tile(GREY, (146, 109))[:7000, :7000]  # 49 million pixels
+LARGE = np.tile(GREY, (146, 110))[:7000, :7000]  # 49 million pixels
 
 
 def palette_png() -> bytes:
