@@ -43,7 +43,8 @@ def one_epoch(
     optimizer = torch.optim.AdamW(parameter_groups(trainee, of_stage, configuration.fit), lr=1e-5, fused=True)
     training_mode(trainee, of_stage)
     started = time.perf_counter()
-    for batch in plan_epoch(rows, 0, configuration, n_views=eyes.source.n_views, mixup=0.4):
+    plan = plan_epoch(rows, np.ones(len(rows.train)), 0, configuration, n_views=eyes.source.n_views, mixup=0.4)
+    for batch in plan:
         given = look_at(batch, eyes, 0, configuration, used=trainee.network.neck.used, phases=Phases())
         index = torch.from_numpy(eyes.cohort.class_index[batch.rows])
         malignant = torch.from_numpy(eyes.cohort.malignant[batch.rows])
@@ -71,7 +72,8 @@ def main() -> None:
     store = PixelStore(pixels=pixels, row_of={str(row): row for row in range(N_IMAGES)}, key="noise")
     classes = ClassList(names=("benign", "normal", "malignant"), n_non_malignant=2)
     index = np.arange(N_IMAGES) % 3
-    cohort = Cohort(classes=classes, store_rows=np.arange(N_IMAGES), class_index=index, malignant=index == 2)
+    every = np.arange(N_IMAGES)
+    cohort = Cohort(classes=classes, store_rows=every, class_index=index, malignant=index == 2, patient=every)
     rows = FoldRows(fold=0, train=np.arange(N_IMAGES), tuning=np.arange(0))
     branches, origins = build_branches(configuration.network, weights="none", size_px=size_px)
     fabric = Fabric(accelerator="cpu", devices=1)

@@ -27,7 +27,7 @@ PROFILES = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 
 def test_every_wrong_name_and_value_is_listed(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
-    path.write_text('[fit]\nbatch_size = 1\nlerning_rate = 2.0\n[loss]\nclasses = "focal"\n[networks]\n')
+    path.write_text('[fit]\nbatch_size = 1\nlerning_rate = 2.0\n[loss]\nclasses = "sharp"\n[networks]\n')
     with pytest.raises(BadInputError) as caught:
         read_configuration(path)
     message = str(caught.value)
@@ -35,7 +35,8 @@ def test_every_wrong_name_and_value_is_listed(tmp_path: Path) -> None:
         str(path),
         "fit.batch_size: Input should be greater than or equal to 2 (received 1)",
         "fit.lerning_rate: Extra inputs are not permitted (received 2.0)",
-        "loss.classes: Input should be 'dynamic', 'effective-number' or 'none' (received 'focal')",
+        "loss.classes: Input should be 'none', 'inverse-frequency', 'effective-number', 'focal', 'ldam-drw', "
+        "'logit-adjustment', 'balanced-softmax' or 'dynamic' (received 'sharp')",
         "networks: Extra inputs are not permitted",
     ):
         assert expected in message
@@ -63,6 +64,22 @@ def test_values_out_of_range_are_refused(group: str, name: str, value: object) -
 def test_no_more_views_are_read_than_cached() -> None:
     with pytest.raises(BadInputError, match=r"predict\.n_views \(4\) must not exceed fit\.cached_views \(3\)"):
         validated({"predict": {"n_views": 4}, "fit": {"cached_views": 3}}, source="test")
+
+
+@pytest.mark.parametrize(
+    "classes", ["inverse-frequency", "dynamic", "ldam-drw", "logit-adjustment", "balanced-softmax"]
+)
+def test_the_prior_is_corrected_once(classes: str) -> None:
+    twice = {"loss": {"classes": classes}, "fit": {"sampling": "class-balanced"}}
+    with pytest.raises(BadInputError, match=rf"class-balanced with loss\.classes {classes} would correct .* twice"):
+        validated(twice, source="test")
+
+
+@pytest.mark.parametrize(("classes", "sampling"), [("none", "class-balanced"), ("focal", "class-balanced")])
+@pytest.mark.parametrize("also", ["dynamic", "logit-adjustment"])
+def test_one_correction_is_accepted(classes: str, sampling: str, also: str) -> None:
+    validated({"loss": {"classes": classes}, "fit": {"sampling": sampling}}, source="test")
+    validated({"loss": {"classes": also}, "fit": {"sampling": "patient-balanced"}}, source="test")
 
 
 @pytest.mark.parametrize("content", [b"[fit\n", b"\xff\xfe"])

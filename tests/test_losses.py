@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from csasn.config import LossSettings
 from csasn.learning.losses import MultitaskLoss
+from csasn.learning.trainee import Mix, build_trainee
 from csasn.network.csasn import Output
 from csasn.network.heads import ChainHead, FlatHead
 from csasn.schema import ClassList
+from small_training import CONFIGURATION, ROWS, branches, cohort, eyes
 
 CLASSES = ClassList(names=("benign", "normal", "PTC", "FTC"), n_non_malignant=2)
 PLAIN = LossSettings(tasks="fixed", classes="none")
@@ -131,3 +134,93 @@ def test_weights_and_observation_carry_no_gradient() -> None:
     loss.train()(told(logits, m), torch.tensor([0, 1]), torch.tensor([False, True])).backward()
     expected = [1 / (1 + math.exp(-0.3)) / 2, (1 / (1 + math.exp(1.0)) - 1) / 2]
     assert m.grad.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def adjusted(log_odds: float, prior: float) -> float:
+    """Binary loss of logit m where the true way has the given prior and the adjusted odds."""
+    return math.log(1 + math.exp(-log_odds) * (1 - prior) / prior)
+
+
+def test_logit_adjustment_acts_within_each_task_by_hand() -> None:
+    """Benign 4, normal 3, PTC 2, FTC 1, two more known only as malignant: priors 7/12 and 5/12, then within groups."""
+    settings = LossSettings(tasks="fixed", classes="logit-adjustment")
+    loss = MultitaskLoss(CLASSES, [4, 3, 2, 1], n_unknown=(0, 2), flat=False, settings=settings)
+    m = [math.log(each / (1 - each)) for each in (0.2, 0.4, 0.9, 0.7)]
+    malignancy = (
+        adjusted(-m[0], 7 / 12) + adjusted(-m[1], 7 / 12) + adjusted(m[2], 5 / 12) + adjusted(m[3], 5 / 12)
+    ) / 4
+    within_benign = (adjusted(0.0, 4 / 7) + adjusted(math.log(0.1 / 0.9), 3 / 7)) / 2
+    within_malignant = adjusted(math.log(0.6 / 0.4), 2 / 3)
+    found = loss(FOUR_ROWS, INDEX, MALIGNANT).item()
+    assert found == pytest.approx(malignancy + within_benign + within_malignant, rel=1e-5)
+
+
+def test_the_chain_of_adjustments_is_the_flat_one() -> None:
+    """log pi(group) + log pi(class | group) = log pi(class) for every class."""
+    counts = [40.0, 30.0, 20.0, 10.0]
+    settings = LossSettings(classes="logit-adjustment")
+    chain = MultitaskLoss(CLASSES, counts, flat=False, settings=settings).adjustments
+    flat = MultitaskLoss(CLASSES, counts, flat=True, settings=settings).adjustments["flat"].offset
+    group = chain["malignancy"].offset.repeat_interleave(2)
+    within = torch.cat([chain["non_malignant"].offset, chain["malignant"].offset])
+    torch.testing.assert_close(group + within, flat)
+
+
+KINDS = ["none", "inverse-frequency", "effective-number", "focal", "ldam-drw", "logit-adjustment", "balanced-softmax"]
+
+
+@pytest.mark.parametrize("classes", [*KINDS, "dynamic"])
+@pytest.mark.parametrize("flat", [False, True], ids=["chain", "flat"])
+def test_rows_known_only_as_malignant_train_the_first_task_alone(classes: str, flat: bool) -> None:
+    torch.manual_seed(0)
+    head = (FlatHead if flat else ChainHead)(6, CLASSES)
+    loss = MultitaskLoss(CLASSES, [4, 3, 2, 1], n_unknown=(0, 3), flat=flat, settings=LossSettings(classes=classes))
+    output = head(torch.randn(3, 6))
+    unknown = torch.tensor([-1, -1, -1])
+    loss.train()(told(output.logits, output.malignancy), unknown, torch.tensor([True] * 3)).backward()
+    moved = {name for name, each in head.named_parameters() if each.grad is not None and bool(each.grad.any())}
+    assert moved == (set() if flat else {"malignancy.weight", "malignancy.bias"})
+
+
+@pytest.mark.parametrize("classes", [*KINDS, "dynamic"])
+@pytest.mark.parametrize("sampling", ["plain", "patient-balanced"])
+def test_no_label_outside_the_training_rows_reaches_the_loss(classes: str, sampling: str) -> None:
+    configuration = CONFIGURATION.model_copy(
+        update={
+            "loss": LossSettings(classes=classes),
+            "fit": CONFIGURATION.fit.model_copy(update={"sampling": sampling}),
+        }
+    )
+    ours, theirs = cohort(), cohort()
+    outside = np.setdiff1d(np.arange(len(ours.class_index)), ROWS.train)
+    theirs.class_index[outside], theirs.malignant[outside] = 2, True
+    assert not np.array_equal(ours.class_index, theirs.class_index)
+    states = []
+    for each in (ours, theirs):
+        torch.manual_seed(0)
+        states.append(build_trainee("csasn", branches(), each, ROWS.train, configuration).loss.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    fewer = build_trainee("csasn", branches(), ours, ROWS.train[4:], configuration)
+    changed = any(not torch.equal(value, states[0][name]) for name, value in fewer.loss.state_dict().items())
+    assert changed == (classes not in ("none", "focal"))
+
+
+@pytest.mark.parametrize("tasks", ["fixed", "uncertainty", "dwa", "gradnorm"])
+def test_every_kind_of_task_weight_trains_through_the_network(tasks: str) -> None:
+    settings = CONFIGURATION.model_copy(update={"loss": LossSettings(tasks=tasks)})
+    torch.manual_seed(0)
+    trainee = build_trainee("csasn", branches(), cohort(), ROWS.train, settings).train()
+    rows = ROWS.train[:6]
+    given = eyes().look(rows, np.zeros(6, dtype=np.int64), ["vit", "cnn"])
+    index = torch.from_numpy(cohort().class_index[rows])
+    value = trainee(given, index, index > 0, Mix(other=torch.tensor([1, 2, 3, 4, 5, 0]), share=0.3))
+    value.backward()
+    assert torch.isfinite(value)
+    for name, parameter in trainee.network.neck.named_parameters():
+        assert parameter.grad is not None, name
+    own = list(trainee.loss.parameters())
+    assert bool(own) == (tasks in ("uncertainty", "gradnorm"))
+    assert all(each.grad is not None and torch.isfinite(each.grad).all() for each in own)
+    course = trainee.loss.course()
+    assert set(course["class"]) == {"benign", "PTC", "FTC"}
+    assert set(course["task"]) == {"malignancy", "malignant"}

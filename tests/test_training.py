@@ -35,10 +35,15 @@ def state_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: each.clone() for name, each in module.state_dict().items()}
 
 
+def labelled(index: np.ndarray) -> Cohort:
+    rows = np.arange(len(index))
+    return Cohort(classes=CLASSES, store_rows=rows, class_index=index, malignant=index != 0, patient=rows)
+
+
 def test_tuning_loss_by_hand() -> None:
     """Every class once: benign (two rows), PTC (one), and the malignant row of unknown kind as its own stratum."""
     index = np.array([0, 0, 1, -1])
-    four = Cohort(classes=CLASSES, store_rows=np.arange(4), class_index=index, malignant=index != 0)
+    four = labelled(index)
     p = torch.tensor([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.3, 0.4, 0.3]])
     expected = (-(math.log(0.5) + math.log(0.8)) / 2 - math.log(0.6) - math.log(0.7)) / 3
     assert tuning_loss(p.log(), four, np.arange(4)) == pytest.approx(expected, rel=1e-5)
@@ -49,7 +54,7 @@ def test_tuning_loss_by_hand() -> None:
 def test_tuning_auroc_by_hand() -> None:
     """Benign 3 of 4 pairs in order, PTC 3 of 4; FTC is absent and the last row of unknown class is left out."""
     index = np.array([0, 0, 1, 1, -1])
-    five = Cohort(classes=CLASSES, store_rows=np.arange(5), class_index=index, malignant=index != 0)
+    five = labelled(index)
     p = torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.6, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [1.0, 0.0, 0.0]])
     assert tuning_auroc((p + 1e-9).log(), five, np.arange(5)) == pytest.approx(3 / 4)
     assert tuning_auroc((p + 1e-9).log()[:2], five, np.array([0, 1])) is None
@@ -58,7 +63,7 @@ def test_tuning_auroc_by_hand() -> None:
 def test_an_epoch_shows_every_row_once_in_a_seeded_order() -> None:
     shown = []
     for epoch in (0, 0, 1):
-        plan = plan_epoch(ROWS, epoch, CONFIGURATION, n_views=2, mixup=0.4)
+        plan = plan_epoch(ROWS, np.ones(len(ROWS.train)), epoch, CONFIGURATION, n_views=2, mixup=0.4)
         shown.append(np.concatenate([batch.rows for batch in plan]).tolist())
         assert {view for batch in plan for view in batch.views} == {0, 1}
         for batch in plan:

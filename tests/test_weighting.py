@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from csasn.config import LossSettings
-from csasn.learning.weighting import ClassWeights, TaskWeights
+from csasn.learning.task_weights import build_task_weights
+from csasn.learning.weighting import ClassWeights
 
 
 def weights(n_images: list[int], **changes: object) -> ClassWeights:
@@ -23,6 +24,22 @@ def test_effective_number_goes_from_equal_to_inverse_frequency() -> None:
     assert weights([10, 90], classes="effective-number", effective_beta=0.0)().tolist() == pytest.approx([1, 1])
     near_one = weights([10, 90], classes="effective-number", effective_beta=1 - 1e-9)().tolist()
     assert near_one == pytest.approx([1.8, 0.2], rel=1e-5)
+
+
+def test_inverse_frequency_by_hand() -> None:
+    """1/10 and 1/90 with mean one: 1.8 and 0.2."""
+    assert weights([10, 90], classes="inverse-frequency")().tolist() == pytest.approx([1.8, 0.2])
+
+
+def test_deferred_weights_begin_late() -> None:
+    module = weights([1, 3], classes="ldam-drw", effective_beta=0.5)
+    assert module(0.79).tolist() == [1, 1]
+    assert module(0.8).tolist() == pytest.approx([14 / 11, 8 / 11])
+
+
+@pytest.mark.parametrize("classes", ["focal", "logit-adjustment", "balanced-softmax"])
+def test_what_changes_logits_changes_no_weight(classes: str) -> None:
+    assert weights([10, 90], classes=classes)().tolist() == [1, 1]
 
 
 def test_none_is_one_for_every_class() -> None:
@@ -83,7 +100,7 @@ def test_difficulty_travels_with_the_checkpoint() -> None:
 
 
 def test_uncertainty_by_hand() -> None:
-    module = TaskWeights(["a", "b"], LossSettings(tasks="uncertainty"))
+    module = build_task_weights(["a", "b"], LossSettings(tasks="uncertainty"))
     losses = {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
     assert module(losses).item() == pytest.approx(5)
     with torch.no_grad():
@@ -94,13 +111,13 @@ def test_uncertainty_by_hand() -> None:
 
 
 def test_a_task_without_rows_is_left_out() -> None:
-    module = TaskWeights(["a", "b"], LossSettings(tasks="uncertainty"))
+    module = build_task_weights(["a", "b"], LossSettings(tasks="uncertainty"))
     with torch.no_grad():
         module.log_variance.copy_(torch.tensor([0.0, 4.0]))
     assert module({"a": torch.tensor(2.0)}).item() == pytest.approx(2)
 
 
 def test_fixed_is_the_plain_sum_and_learns_nothing() -> None:
-    module = TaskWeights(["a", "b"], LossSettings(tasks="fixed"))
+    module = build_task_weights(["a", "b"], LossSettings(tasks="fixed"))
     assert module({"a": torch.tensor(2.0), "b": torch.tensor(3.0)}).item() == 5
     assert list(module.parameters()) == []

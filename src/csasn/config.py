@@ -11,6 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from csasn.errors import BadInputError, listing
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Sampling = Literal["plain", "class-balanced", "patient-balanced"]
+CLASS_CORRECTIONS = (
+    "inverse-frequency",
+    "effective-number",
+    "ldam-drw",
+    "logit-adjustment",
+    "balanced-softmax",
+    "dynamic",
+)
 Scheme = Literal["grouped-kfold", "leave-one-site-out", "holdout"]
 Tracker = Literal["tensorboard", "mlflow"]
 Rival = Literal["cnn-only", "vit-only", "vit-logistic-regression"]
@@ -131,14 +140,33 @@ class NetworkSettings(Settings):
 class LossSettings(Settings):
     """The dynamically weighted multitask loss, on its two levels."""
 
-    tasks: Literal["uncertainty", "fixed"] = "uncertainty"
-    """Task weights learned from uncertainty (Kendall 2018), or all one."""
-    classes: Literal["dynamic", "effective-number", "none"] = "dynamic"
-    """Class weights that follow difficulty on top of the effective number, the latter alone, or none."""
+    tasks: Literal["uncertainty", "fixed", "dwa", "gradnorm"] = "uncertainty"
+    """Learned uncertainty (Kendall 2018), all one, the pace of each loss (Liu 2019), or gradients (Chen 2018)."""
+    classes: Literal[
+        "none",
+        "inverse-frequency",
+        "effective-number",
+        "focal",
+        "ldam-drw",
+        "logit-adjustment",
+        "balanced-softmax",
+        "dynamic",
+    ] = "dynamic"
+    """How rare classes are made to count; dynamic follows difficulty on top of the effective number."""
     effective_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     """Beta of the effective number of samples (Cui 2019)."""
     difficulty_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Memory of the running difficulty of each class, per step."""
+    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 2.0
+    """Exponent of the focal loss (Lin 2017)."""
+    logit_tau: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+    """Factor on the log prior in logit adjustment (Menon 2021)."""
+    ldam_max_margin: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
+    """Margin of the rarest class under LDAM (Cao 2019), on the scale of logits."""
+    ldam_scale: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    """Factor on LDAM's logits; 1 keeps probabilities as told, because ours are not cosines as Cao's are."""
+    gradnorm_alpha: Annotated[float, Field(ge=0.0, le=10.0)] = 1.5
+    """How strongly GradNorm pulls the tasks to one pace (Chen 2018)."""
 
 
 class FitSettings(Settings):
@@ -170,6 +198,8 @@ class FitSettings(Settings):
     """Beta parameter of mixup between cached activations in fine-tuning; 0 turns it off. Pixels are never blended."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Images a step."""
+    sampling: Sampling = "plain"
+    """Each training image once an epoch, or every class, or every patient, as often as every other."""
     feature_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.4
     """Beta parameter of mixup between the cached features of two images, in the frozen stage; 0 turns it off."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
@@ -241,6 +271,16 @@ class Configuration(Settings):
         if self.predict.n_views > self.fit.cached_views:
             raise ValueError(
                 f"predict.n_views ({self.predict.n_views}) must not exceed fit.cached_views ({self.fit.cached_views})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_prior_is_corrected_once(self) -> Self:
+        if self.fit.sampling == "class-balanced" and self.loss.classes in CLASS_CORRECTIONS:
+            raise ValueError(
+                f"fit.sampling class-balanced with loss.classes {self.loss.classes} would correct the classes' "
+                "frequencies twice, and turn a rare class into a common one. Give loss.classes none or focal with it, "
+                "or fit.sampling plain or patient-balanced"
             )
         return self
 

@@ -69,6 +69,16 @@ HISTORY_COLUMNS = {
     "learning_rate": pl.Float64,
     "images_per_s": pl.Float64,
 }
+# weights.csv: the loss's weights at the end of every epoch, a row a class or task.
+WEIGHTS_COLUMNS = {
+    "model": pl.String,
+    "fold": pl.Int32,
+    "stage": pl.String,
+    "epoch": pl.Int32,
+    "kind": pl.String,  # "class", "task", or "difficulty" of a class
+    "name": pl.String,
+    "value": pl.Float64,
+}
 
 # The order in which classes are numbered and shown: these first, then any other name alphabetically.
 NON_MALIGNANT_ORDER = ("benign", "normal")

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from csasn.config import Configuration
-from csasn.imaging.dataset import as_images, batches, epoch_order
+from csasn.imaging.dataset import as_images, batches
 from csasn.imaging.transforms import apply, draw
 from csasn.learning.phases import Phases
+from csasn.learning.sampling import drawn
 from csasn.learning.trainee import Eyes, FoldRows, Mix
 from csasn.network.backbones import Features
 from csasn.network.sharing import n_processes, process_number
@@ -28,14 +29,15 @@ class Planned:
 
 
 def plan_epoch(
-    rows: FoldRows, epoch: int, configuration: Configuration, *, n_views: int, mixup: float
+    rows: FoldRows, share: NDArray[np.float64], epoch: int, configuration: Configuration, *, n_views: int, mixup: float
 ) -> list[Planned]:
     """Every batch of an epoch; it depends on the seed and the epoch's number alone, not on what ran before.
 
-    `mixup` is the Beta parameter of the batches' mixup, 0 for none.
+    `share` (n,) says how often an epoch shows each training row on average; `mixup` is the Beta parameter of the
+    batches' mixup, 0 for none.
     """
     settings = configuration.fit
-    order = rows.train[epoch_order(len(rows.train), seed=settings.seed, epoch=epoch)]
+    order = drawn(rows.train, share, seed=settings.seed, epoch=epoch)
     views, mixes = (
         np.random.default_rng(np.random.SeedSequence([settings.seed, epoch, stream]))
         for stream in (VIEW_STREAM, MIX_STREAM)

@@ -34,7 +34,7 @@ from csasn.learning.training import Course, train_stage
 from csasn.learning.workshop import Workshop, open_workshop, start_fabric
 from csasn.network.csasn import count_parameters
 from csasn.runs import Run
-from csasn.schema import HISTORY_COLUMNS
+from csasn.schema import HISTORY_COLUMNS, WEIGHTS_COLUMNS
 
 Say = Callable[[str], None]
 
@@ -254,13 +254,24 @@ def stages_of(settings: FitSettings) -> list[Stage]:
 def _finish(run: Run, workshop: Workshop, notes: dict[str, dict[str, object]], *, n_parameters: dict[str, int]) -> None:
     """Write the course of every training and the index of the checkpoints, and remember the stage."""
     rows = [row for of_unit in notes.values() for row in of_unit["history"]]  # type: ignore[attr-defined]
-    history = pl.DataFrame(rows, schema=HISTORY_COLUMNS)
-    write_bytes(run.path("history.csv"), escaped_cells(history).write_csv().encode())
+    epochs = [{name: row[name] for name in HISTORY_COLUMNS} for row in rows]
+    write_bytes(
+        run.path("history.csv"), escaped_cells(pl.DataFrame(epochs, schema=HISTORY_COLUMNS)).write_csv().encode()
+    )
+    weights = [
+        {name: row[name] for name in ("model", "fold", "stage", "epoch")} | {"kind": kind, "name": name, "value": value}
+        for row in rows
+        for kind, of_kind in row["weights"].items()
+        for name, value in of_kind.items()
+    ]
+    write_bytes(
+        run.path("weights.csv"), escaped_cells(pl.DataFrame(weights, schema=WEIGHTS_COLUMNS)).write_csv().encode()
+    )
     write_json(run.path("checkpoints/index.json"), {name: each["sha256"] for name, each in notes.items()})
     run.finish(
         "fit",
         inputs=("manifest.parquet", "split.csv"),
-        outputs=("history.csv", "checkpoints/index.json"),
+        outputs=("history.csv", "weights.csv", "checkpoints/index.json"),
         notes={
             "weights": {name: asdict(origin) for name, origin in workshop.origins.items()},
             "parameters": n_parameters,

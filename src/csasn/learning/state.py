@@ -12,7 +12,7 @@ from csasn.errors import MismatchError
 from csasn.learning.optimisation import Stage
 from csasn.learning.trainee import BRANCHES, Trainee
 
-HistoryRow = dict[str, float | int | str | None]
+HistoryRow = dict[str, Any]  # the columns of history.csv, and under "weights" what goes into weights.csv
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, distributed, nn
 
-from csasn.config import Configuration, LossSettings, NetworkSettings
+from csasn.config import Configuration, LossSettings, NetworkSettings, Sampling
 from csasn.imaging.dataset import labels
 from csasn.imaging.store import PixelStore
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.losses import MultitaskLoss
+from csasn.learning.sampling import shares
 from csasn.network.backbones import Branch, Features
 from csasn.network.csasn import Csasn, Neck, Output
 from csasn.network.sharing import n_processes, process_number
@@ -30,18 +31,30 @@ BRANCHES = "network.branches."  # prefix of the branches' tensors in a trainee's
 class Cohort:
     """The manifest's rows as arrays, in its order; every fold is a choice of rows.
 
-    `store_rows` (N,) into the pixel store; `class_index` (N,), -1 for unknown; `malignant` (N,) bool.
+    `store_rows` (N,) into the pixel store; `class_index` (N,), -1 for unknown; `malignant` (N,) bool; `patient` (N,),
+    the same number for the same patient.
     """
 
     classes: ClassList
     store_rows: NDArray[np.int64]
     class_index: NDArray[np.int64]
     malignant: NDArray[np.bool_]
+    patient: NDArray[np.int64]
 
-    def n_images(self, rows: NDArray[np.int64]) -> list[int]:
-        """Images of each class among some rows."""
-        known = self.class_index[rows][self.class_index[rows] >= 0]
-        return np.bincount(known, minlength=len(self.classes.names)).tolist()  # type: ignore[no-any-return]
+    def shares(self, rows: NDArray[np.int64], sampling: Sampling) -> NDArray[np.float64]:
+        """How often an epoch shows each of these training rows on average, (len(rows),)."""
+        return shares(self.class_index[rows], self.patient[rows], sampling)
+
+    def shown(self, rows: NDArray[np.int64], sampling: Sampling) -> tuple[list[float], tuple[float, float]]:
+        """Images of each class in an epoch over these rows, and those known only as not malignant, and as malignant.
+
+        Priors follow the sampling: they are those of what is trained on.
+        """
+        share, index, malignant = self.shares(rows, sampling), self.class_index[rows], self.malignant[rows]
+        known = index >= 0
+        of_class = np.bincount(index[known], weights=share[known], minlength=len(self.classes.names))
+        unknown = [float(share[~known & (malignant == group)].sum()) for group in (False, True)]
+        return of_class.tolist(), (unknown[0], unknown[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +75,7 @@ def cohort_of(run: Run, store: PixelStore) -> Cohort:
         store_rows=store.rows(manifest["sha256"].to_list()),
         class_index=class_index,
         malignant=malignant,
+        patient=manifest["patient_id"].rank("dense").to_numpy().astype(np.int64),
     )
 
 
@@ -106,11 +120,15 @@ class Trainee(nn.Module):
     It reads features of the branches (frozen stage), the activations below their last blocks, or images (fine-tuning).
     """
 
-    def __init__(self, network: Csasn, cohort: Cohort, train: NDArray[np.int64], settings: LossSettings) -> None:
+    def __init__(
+        self, network: Csasn, cohort: Cohort, train: NDArray[np.int64], settings: LossSettings, sampling: Sampling
+    ) -> None:
+        """`train`: the rows that the loss may count; no other row's label reaches it."""
         super().__init__()
         self.network = network
+        n_images, n_unknown = cohort.shown(train, sampling)
         flat = not hasattr(network.neck.head, "malignancy")
-        self.loss = MultitaskLoss(cohort.classes, cohort.n_images(train), flat=flat, settings=settings)
+        self.loss = MultitaskLoss(cohort.classes, n_images, n_unknown=n_unknown, flat=flat, settings=settings)
 
     def read(self, given: dict[str, Features] | Tensor) -> Output:
         """Features by branch, or images (B, 1, H, W), to logits and intermediates."""
@@ -123,13 +141,14 @@ class Trainee(nn.Module):
 
         Of a blended batch each process is given all rows, and computes its own.
         """
+        shared = self.network.neck.last_shared()
         if mix is None or isinstance(given, Tensor):
-            return self.loss(self.read(given), class_index, malignant)  # type: ignore[no-any-return]
+            return self.loss(self.read(given), class_index, malignant, shared)  # type: ignore[no-any-return]
         mine = slice(process_number(), None, n_processes())
         output = self.read({name: each.mixed(mix.other, mix.share, mine) for name, each in given.items()})
         partner = mix.other[mine]
-        own: Tensor = self.loss(output, class_index[mine], malignant[mine])
-        other: Tensor = self.loss(output, class_index[partner], malignant[partner])
+        own: Tensor = self.loss(output, class_index[mine], malignant[mine], shared)
+        other: Tensor = self.loss(output, class_index[partner], malignant[partner], shared)
         return mix.share * own + (1 - mix.share) * other
 
 
@@ -142,7 +161,7 @@ def build_trainee(
 ) -> Trainee:
     """A fresh neck over the given branches, with the loss that the training rows call for."""
     neck = Neck(network_settings(model, configuration.network), cohort.classes).to(memory_format=torch.channels_last)
-    return Trainee(Csasn(branches, neck), cohort, train, configuration.loss)
+    return Trainee(Csasn(branches, neck), cohort, train, configuration.loss, configuration.fit.sampling)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

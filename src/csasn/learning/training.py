@@ -47,7 +47,9 @@ class Course:
         """The batches of an epoch."""
         settings = self.configuration.fit
         mixup = settings.finetune_mixup if self.stage.name == "finetune" else settings.feature_mixup
-        return plan_epoch(self.rows, epoch, self.configuration, n_views=self.eyes.source.n_views, mixup=mixup)
+        share = self.eyes.cohort.shares(self.rows.train, settings.sampling)
+        n_views = self.eyes.source.n_views
+        return plan_epoch(self.rows, share, epoch, self.configuration, n_views=n_views, mixup=mixup)
 
     @property
     def n_steps(self) -> int:
@@ -91,6 +93,7 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
             plan = course.plan(epoch)
             training_mode(course.trainee, course.stage)
         started = time.perf_counter()
+        course.trainee.loss.progress.fill_(learning.step / n_steps)
         loss = _take_step(course, module, optimizer, plan[number], epoch, number)
         learning.schedule.step()
         with course.phases("average"):
@@ -182,8 +185,10 @@ def _finish_epoch(course: Course, learning: Learning, epoch: int) -> None:
             "tuning_auroc": tuning_auroc(read, cohort, rows.tuning),
             "learning_rate": float(learning.schedule.get_last_lr()[0]),
             "images_per_s": len(rows.train) / learning.seconds,
+            "weights": course.trainee.loss.course(),
         }
     )
+    course.trainee.loss.task_weights.end_epoch()
     learning.loss_sum = learning.seconds = 0.0
 
 

@@ -1,4 +1,4 @@
-"""Dynamic weights on two levels: classes by their current difficulty, tasks by learned uncertainty."""
+"""Class weights: from the training fold's counts, and from how difficult each class still is."""
 
 import torch
 from torch import Tensor, nn
@@ -7,40 +7,49 @@ from csasn.config import LossSettings
 from csasn.network.sharing import total
 
 EASIEST = 1e-6  # a class learned without rest keeps a weight: zeros would make every mean 0 / 0
+BY_EFFECTIVE_NUMBER = ("effective-number", "dynamic", "ldam-drw")
+LATE = 0.8  # share of a stage after which LDAM-DRW's weights begin (Cao 2019: epoch 160 of 200)
 
 
 class ClassWeights(nn.Module):
     """A weight a class, with mean one over the classes present in training.
 
-    `effective-number` (Cui 2019, arXiv 1901.05555): w_k ~ (1 - beta) / (1 - beta^n_k), n_k images of class k in the
-    training partition. `dynamic` (ours) multiplies it by d_k / mean(d), where d_k is the running mean of
+    `inverse-frequency`: w_k ~ 1 / n_k, n_k images of class k in the training partition.
+    `effective-number` (Cui 2019, arXiv 1901.05555): w_k ~ (1 - beta) / (1 - beta^n_k).
+    `dynamic` (ours) multiplies the effective number by d_k / mean(d), where d_k is the running mean of
     1 - p(true class) over the training rows of class k, kept above 1e-6: a class that is still missed counts more,
-    one that is learned counts less. Weights carry no gradient. A class absent from training has weight one and is
-    never used.
+    one that is learned counts less.
+    `ldam-drw` (Cao 2019, arXiv 1906.07413): one until four fifths of the stage, then the effective number.
+    Every other name: one. Weights carry no gradient. A class absent from training has weight one and is never used.
     """
 
     base: Tensor
     difficulty: Tensor
+    present: Tensor
 
-    def __init__(self, n_images: list[int], settings: LossSettings) -> None:
-        """`n_images`: training images of each class, in class order."""
+    def __init__(self, n_images: list[float], settings: LossSettings) -> None:
+        """`n_images`: training images of each class, in class order; shares of draws where they are sampled."""
         super().__init__()
-        self.dynamic = settings.classes == "dynamic"
+        self.kind = settings.classes
         self.momentum = settings.difficulty_momentum
         counts = torch.tensor(n_images, dtype=torch.float64)
         base = torch.ones_like(counts)
-        if settings.classes != "none":
+        if self.kind == "inverse-frequency":
+            base = 1 / counts.clamp(min=1)
+        elif self.kind in BY_EFFECTIVE_NUMBER:
             beta = settings.effective_beta
             base = (1 - beta) / (1 - beta ** counts.clamp(min=1))
         self.register_buffer("base", _mean_one(base, counts > 0).float())
         self.register_buffer("present", counts > 0)
         self.register_buffer("difficulty", torch.ones(len(n_images)))
 
-    def forward(self) -> Tensor:
-        """The weights (K,) now."""
-        if not self.dynamic:
+    def forward(self, progress: Tensor | float = 1.0) -> Tensor:
+        """The weights (K,) now; `progress` is the share of the stage that is over."""
+        if self.kind == "ldam-drw" and progress < LATE:
+            return torch.ones_like(self.base)
+        if self.kind != "dynamic":
             return self.base
-        return _mean_one(self.base * self.difficulty.clamp(min=EASIEST), self.get_buffer("present"))
+        return _mean_one(self.base * self.difficulty.clamp(min=EASIEST), self.present)
 
     @torch.no_grad()
     def observe(self, probabilities: Tensor, class_index: Tensor) -> None:
@@ -53,31 +62,6 @@ class ClassWeights(nn.Module):
         seen = n > 0
         current = all_missed[seen] / n[seen]
         self.difficulty[seen] = self.momentum * self.difficulty[seen] + (1 - self.momentum) * current
-
-
-class TaskWeights(nn.Module):
-    """Learned uncertainty a task (Kendall 2018, arXiv 1705.07115): total = sum_t exp(-s_t) L_t + s_t / 2.
-
-    With `fixed`, the plain sum. s_t starts at 0, where both are equal.
-    """
-
-    def __init__(self, tasks: list[str], settings: LossSettings) -> None:
-        super().__init__()
-        self.tasks = tasks
-        self.log_variance = nn.Parameter(torch.zeros(len(tasks))) if settings.tasks == "uncertainty" else None
-
-    def forward(self, losses: dict[str, Tensor]) -> Tensor:
-        """Losses by task -> scalar; a task without a labelled row in the batch is left out."""
-        terms = []
-        for number, task in enumerate(self.tasks):
-            if task not in losses:
-                continue
-            if self.log_variance is None:
-                terms.append(losses[task])
-            else:
-                s = self.log_variance[number]
-                terms.append(torch.exp(-s) * losses[task] + s / 2)
-        return torch.stack(terms).sum()
 
 
 def _mean_one(weights: Tensor, present: Tensor) -> Tensor:

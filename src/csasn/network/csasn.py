@@ -83,6 +83,11 @@ class Neck(nn.Module):
             embedding=embedding,
         )
 
+    def last_shared(self) -> list[nn.Parameter]:
+        """The parameters of the last part before the heads that has any: what every task's gradient passes."""
+        parts = (self.classifier, self.attention, self.fusion)
+        return next(found for part in parts if (found := list(part.parameters())))
+
 
 class Csasn(nn.Module):
     """The whole network, from grey images (B, 1, H, W) in [0, 1] to logits and named intermediates."""
