@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 N_A_CLASS = 20
-STAGE_FILES = ("split.csv", "history.csv", "predictions.parquet", "metrics.json", "report.html")
+STAGE_FILES = ("split.csv", "history.csv", "weights.csv", "predictions.parquet", "metrics.json", "report.html")
 SMOKE = Path(__file__).parents[1] / "configs" / "smoke.toml"
 
 
@@ -115,6 +115,7 @@ def test_changed_prediction_file_is_refused(simulated_run: Path, tmp_path: Path)
 def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ("--split.scheme", "leave-one-site-out", "--fit.finetune-epochs", 1, "--fit.rivals", "cnn-only")
+    options = (*options, "--fit.finetune-blocks", 2, "--fit.sampling", "patient-balanced", "--loss.tasks", "gradnorm")
     succeed("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", run, *options, "--fit.weights", "none")
     split = pl.read_csv(run / "split.csv")
     manifest = pl.read_parquet(simulated_cohort / "manifest.parquet")
@@ -122,6 +123,13 @@ def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Pa
     assert tested.group_by("fold").agg(pl.col("site").n_unique())["site"].to_list() == [1, 1]
     history = pl.read_csv(run / "history.csv")
     assert set(history["stage"]) == {"frozen", "finetune"}
+    weights = pl.read_csv(run / "weights.csv")
+    assert set(weights["kind"]) == {"class", "task", "difficulty"}
+    of_class = (
+        weights.filter(pl.col("kind") == "class").group_by("model", "fold", "stage", "epoch").agg(pl.mean("value"))
+    )
+    assert len(of_class) == len(history)
+    assert of_class["value"].is_between(1 - 1e-5, 1 + 1e-5).all()
     assert "none" in json.loads((run / "run.json").read_text())["stages"]["fit"]["weights"]["cnn"]["source"]
 
 
