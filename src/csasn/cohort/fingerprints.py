@@ -13,7 +13,7 @@ BAND = dct(np.eye(SIDE_PX, dtype=np.float32), axis=0, norm="ortho")[1:9]
 MIDDLE = 32  # of 64 waves
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: those pickle several times slower, field by field
 class Fingerprint:
     """`hash`: 64 bits, near for pictures that look alike; `thumbnail`: SIDE_PX rows of SIDE_PX grey bytes."""
 

@@ -23,7 +23,7 @@ Polygon = tuple[tuple[float, float], ...]  # (x, y) in px
 PNG_LEVEL = 1  # speckle hardly compresses: a higher level costs time for nothing
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: those pickle several times slower, field by field
 class Item:
     """One file of a source, and how to read it.
 
@@ -41,7 +41,7 @@ class Item:
     dicom: DicomSettings | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: those pickle several times slower, field by field
 class Shot:
     """One picture of an item as it enters the cohort; paths are relative to the cohort, None for a file in its place.
 
@@ -61,7 +61,7 @@ class Shot:
     fixes: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: those pickle several times slower, field by field
 class Reading:
     """What an item gave: its pictures, the frames refused (number or None for all, code, reason), and DICOM's words."""
 

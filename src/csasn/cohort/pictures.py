@@ -221,6 +221,8 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
         values, composited = deep_colour_as_grey(picture, content)
         return _windowed(values), ("alpha-composited" if composited else "colour-to-grey", "windowed-16-bit")
     n_bits = FEW_BITS.get(raw_mode_of(picture), 8)
+    # A colour JPEG stores its grey (the luma of BT.601) apart from its colours, which need not be decoded.
+    fixes: list[str] = ["colour-to-grey"] if _takes_luma(picture) else []
     if isinstance(picture, TiffImageFile):
         load_as(picture, native_raw_mode(picture, raw_mode_of(picture)))
     else:
@@ -230,21 +232,25 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
         return _windowed_grey(picture, key)
     if isinstance(key, int) and picture.mode == "L":  # a grey that is transparent, as stored in n bits
         picture.info["transparency"] = (key & (1 << n_bits) - 1) * (255 // ((1 << n_bits) - 1))
-    fixes: list[str] = []
     if picture.mode in ("P", "PA"):
         fixes.append("palette-applied")
     if picture.has_transparency_data:
         fixes.append("alpha-composited")
     elif picture.mode not in ("1", "L"):
         fixes.append("cmyk-converted" if picture.mode == "CMYK" else "colour-to-grey")
-    if picture.mode == "L" and not fixes:
-        return _values(picture), ()
+    if picture.mode == "L" and not picture.has_transparency_data:
+        return _values(picture), tuple(fixes)
     width, height = picture.size
     grey = np.empty((height, width), dtype=np.uint8)
     for top in range(0, height, ROWS_AT_ONCE):
         rows = picture.crop((0, top, width, min(top + ROWS_AT_ONCE, height))) if height > ROWS_AT_ONCE else picture
         grey[top : top + ROWS_AT_ONCE] = np.asarray(_over_black(rows).convert("L"))
     return grey, tuple(fixes)
+
+
+def _takes_luma(picture: Image.Image) -> bool:
+    """Whether the decoder of a colour JPEG was told to give its luma alone."""
+    return picture.format == "JPEG" and picture.mode == "RGB" and picture.draft("L", picture.size) is not None
 
 
 def _values(picture: Image.Image) -> NDArray[np.uint8]:

@@ -18,7 +18,9 @@ R = TypeVar("R")
 LIMIT_S = 10.0
 BATCH = 8  # items handed to a worker at once: a pipe's round trip then costs little beside decoding
 MEMORY_BYTES = 1 << 30
+OPEN_BATCHES = 2  # of one worker: it starts on the second while the answers of the first travel
 READ_AHEAD = 64  # batches; bounds what waits for a slow item before it
+IDLE = -1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +66,11 @@ def each_in_workers(
 class _Worker:
     process: Any
     pipe: Connection
+    at: Any
+    """Shared with the process: the number of the item that it is at (IDLE for none), and since when, monotonic s."""
     ready: bool = False
     given: deque[int] = field(default_factory=deque)
     """Numbers of the items that it has not answered, in order."""
-    since: float = field(default_factory=time.monotonic)
 
 
 class _Crew:
@@ -85,59 +88,60 @@ class _Crew:
 
     def _new(self) -> _Worker:
         here, there = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(self.function, there), daemon=True)
+        at = self.context.RawArray("d", (IDLE, 0.0))
+        process = self.context.Process(target=_work, args=(self.function, there, at), daemon=True)
         process.start()
         there.close()
-        return _Worker(process=process, pipe=here)
+        return _Worker(process=process, pipe=here, at=at)
 
     def step(self, *, first_wanted: int) -> None:
         """Hand out what is free, then take in one round of answers, deaths and delays."""
         for worker in self.workers:
             self._give(worker, first_wanted)
-        for pipe in wait([worker.pipe for worker in self.workers], timeout=0.5):
+        for pipe in wait([worker.pipe for worker in self.workers], timeout=0.2):
             self._hear(next(worker for worker in self.workers if worker.pipe is pipe))
         for worker in list(self.workers):
-            if worker.given and worker.ready and time.monotonic() - worker.since > self.limit_s:
+            number, since = worker.at
+            if number != IDLE and time.monotonic() - since > self.limit_s:
                 self._replace(worker, Lost(code="took-too-long", reason=f"over {self.limit_s:g} s"))
 
     def _give(self, worker: _Worker, first_wanted: int) -> None:
-        if worker.given or not worker.ready or not self.unsent:
-            return
-        if self.unsent[0] >= first_wanted + BATCH * READ_AHEAD:
-            return
-        batch = [self.unsent.popleft() for _ in range(min(BATCH, len(self.unsent)))]
-        worker.given.extend(batch)
-        worker.since = time.monotonic()
-        try:
-            worker.pipe.send([(number, self.items[number]) for number in batch])
-        except OSError:  # it died while idle: `_hear` finds its pipe closed
-            return
+        while worker.ready and self.unsent and len(worker.given) <= BATCH * (OPEN_BATCHES - 1):
+            if self.unsent[0] >= first_wanted + BATCH * READ_AHEAD:
+                return
+            batch = [self.unsent.popleft() for _ in range(min(BATCH, len(self.unsent)))]
+            worker.given.extend(batch)
+            try:
+                worker.pipe.send([(number, self.items[number]) for number in batch])
+            except OSError:  # it died while idle: `_hear` finds its pipe closed
+                return
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            answer = worker.pipe.recv()
+            answers = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join(timeout=5)
             code = worker.process.exitcode
             self._replace(worker, Lost(code="decoder-crashed", reason=f"its process ended with {code}"))
             return
-        worker.since = time.monotonic()
-        if answer is None:
+        if answers is None:
             worker.ready = True
             return
-        number, succeeded, value = answer
-        worker.given.remove(number)
-        if not succeeded:
-            raise value
-        self.done[number] = value
+        for number, succeeded, value in answers:
+            worker.given.remove(number)
+            if not succeeded:
+                raise value
+            self.done[number] = value
 
     def _replace(self, worker: _Worker, lost: Lost) -> None:
         """A new process for one that is dead or stuck: the item it was at is lost, the others are dealt again."""
         self._end(worker)
         if not worker.ready:
             raise RuntimeError(f"a worker process did not start: {lost.reason}")
-        if worker.given:
-            self.done[worker.given.popleft()] = lost
+        if worker.given:  # one that died between two items loses the next one, or it might die there for ever
+            number = int(worker.at[0]) if worker.at[0] != IDLE else worker.given[0]
+            self.done[number] = lost
+            worker.given.remove(number)
         self.unsent.extendleft(reversed(worker.given))
         self.workers[self.workers.index(worker)] = self._new()
 
@@ -152,7 +156,7 @@ class _Crew:
             self._end(worker)
 
 
-def _work(function: Callable[[Any], Any], pipe: Connection) -> None:
+def _work(function: Callable[[Any], Any], pipe: Connection, at: Any) -> None:
     """Answer batches until the pipe closes. Native decoders print to standard error: here it leads nowhere."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -164,16 +168,24 @@ def _work(function: Callable[[Any], Any], pipe: Connection) -> None:
             batch = pipe.recv()
         except (EOFError, OSError):
             return
+        answers = []
         for number, item in batch:
-            try:
-                answer: tuple[int, bool, Any] = (number, True, function(item))
-            except MemoryError:
-                lost = Lost(code="too-much-memory", reason=f"over {MEMORY_BYTES >> 20} MiB")
-                answer = (number, True, lost)
-            except Exception as error:
-                error.add_note("In a worker process:\n" + traceback.format_exc())
-                answer = (number, False, error)
-            pipe.send(answer)
+            at[1] = time.monotonic()
+            at[0] = number
+            answers.append((number, *_answer(function, item)))
+        at[0] = IDLE
+        pipe.send(answers)
+
+
+def _answer(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
+    """Whether the function succeeded on an item, and what it gave or raised."""
+    try:
+        return True, function(item)
+    except MemoryError:
+        return True, Lost(code="too-much-memory", reason=f"over {MEMORY_BYTES >> 20} MiB")
+    except Exception as error:
+        error.add_note("In a worker process:\n" + traceback.format_exc())
+        return False, error
 
 
 def _limit_memory() -> None:
