@@ -1,10 +1,11 @@
-"""Every variant of FAULTS goes through `ingest`, each in a process of its own kind: codes, pixels, seconds and memory.
+"""Every variant of FAULTS goes through `ingest`, a cohort and a worker process each: codes, pixels, seconds, memory.
 
 python benchmarks/faults.py [ROUNDS]. Every round makes all sources anew and ingests them. Two columns are bars of 0:
-wrong codes and wrong pixels; an item may take 10 s and 1 GiB.
+wrong codes and wrong pixels; an item may take 10 s and 1 GiB. An item whose worker died or hung would have a code that
+no variant declares, and so count as wrong. Root, who reads everything, leaves two variants out, unless as in
+setpriv --bounding-set -dac_override,-dac_read_search python benchmarks/faults.py
 """
 
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -17,9 +18,11 @@ def main(rounds: int) -> int:
     """Print what became of every variant; 1 where anything differed from what it declares."""
     # Worker processes run this file again under another name: only the first process loads the sources.
     from faults.every import ALL_FAULTS  # noqa: PLC0415
-    from faults.outcome import LIMIT_S, Outcome, outcome_of  # noqa: PLC0415
+    from faults.outcome import LIMIT_S, Outcome, outcome_of, reads_everything  # noqa: PLC0415
 
-    faults = [each for each in ALL_FAULTS if not (each.root_reads and os.geteuid() == 0)]
+    with tempfile.TemporaryDirectory() as name:
+        all_seeing = reads_everything(Path(name))
+    faults = [each for each in ALL_FAULTS if not (each.root_reads and all_seeing)]
     outcomes: list[Outcome] = []
     crashes = 0
     for round_number in range(rounds):

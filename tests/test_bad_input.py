@@ -139,12 +139,18 @@ def test_class_with_one_patient_is_refused(source: Path, tmp_path: Path, capsys:
     assert not (tmp_path / "run" / "split.csv").exists()
 
 
-def test_image_changed_since_ingest_never_trains(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "BMP"])
+def test_fault_3_a_bit_flipped_since_ingest_never_trains(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     cohort, folder = tmp_path / "cohort", tmp_path / "run"
+    path = source / "image03.png"
+    Image.open(path).save(path, kind, quality=95)
     assert run("ingest", source / "table.csv", "--out", cohort) == 0
-    Image.fromarray(np.zeros((64, 80), dtype=np.uint8)).save(source / "image03.png")
+    content = bytearray(path.read_bytes())
+    content[len(content) * 7 // 10] ^= 8
+    path.write_bytes(content)
+    Image.open(path).load()  # the decoder sees nothing wrong
     assert run("run", "--cohort", cohort, "--config", SMOKE, "--out", folder) == EXIT_REFUSED
     assert "image03.png" in capsys.readouterr().err
     assert not list(folder.glob("cache/*"))

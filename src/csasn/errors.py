@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-MAX_LISTED = 50
-
 
 class CsasnError(Exception):
     """Base of every error that is the user's to mend; the command line prints it alone and exits with 1."""
@@ -49,8 +47,5 @@ class StorageError(CsasnError):
 
 
 def listing(rows: Sequence[str]) -> str:
-    """One offending row a line, indented; beyond 50 rows the rest is counted, not dropped silently."""
-    shown = [f"  - {row}" for row in rows[:MAX_LISTED]]
-    if len(rows) > MAX_LISTED:
-        shown.append(f"  ... and {len(rows) - MAX_LISTED} more")
-    return "\n".join(shown)
+    """Every offending row, none left out: one a line, indented."""
+    return "\n".join(f"  - {row}" for row in rows)

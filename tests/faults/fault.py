@@ -35,7 +35,11 @@ class Fault:
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pixels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     tolerance: int = 0
+    patients: tuple[str, ...] = ()
+    """Where set, `patient_id` of the manifest, row by row."""
     aborts: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    """Texts that must stand in no file of the cohort."""
     root_reads: bool = False
     """Whether it is none for root, who reads what nobody may."""
     heavy: bool = False

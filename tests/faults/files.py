@@ -102,6 +102,17 @@ def several_kinds() -> Fault:
     return Fault(number=22, name="and-under-two-labels", make=folder_of(files), aborts=(*files, "labels of one"))
 
 
+def many_pairs(n: int) -> Fault:
+    """Every one of many pairs is named, however long the message becomes."""
+    files = {}
+    for number in range(n):
+        pixels = GREY.copy()
+        pixels[0, 0] = number
+        files[f"PTC/one-{number}/a.png"] = files[f"PTC/two-{number}/a.png"] = png(pixels)
+    aborts = tuple(f"PTC/one-{n}/a.png (one-{n}) = PTC/two-{n}/a.png (two-{n})" for n in range(n))
+    return Fault(number=22, name=f"{n}-pairs", make=folder_of(files), aborts=aborts)
+
+
 NO_TEXT = os.fsdecode(b"caf\xe9.png")
 NAMES = {
     "cyrillic": "щитовидная-железа.png",
@@ -201,6 +212,7 @@ FAULTS = (
         ("c/z.png", png(GREY, n_parts=2)),
     ),
     several_kinds(),
+    many_pairs(60),
     one(23, "black", "x.png", png(GREY * 0), refused="blank"),
     one(23, "grey-jpeg", "x.jpg", encoded(GREY * 0 + np.uint8(77), "JPEG"), refused="blank"),
     one(

@@ -104,6 +104,7 @@ def table(
     fixed: Mapping[str, tuple[str, ...]] | None = None,
     beside: Callable[[Path], object] = lambda _: None,
     settings: IngestSettings | None = None,
+    patients: tuple[str, ...] = (),
 ) -> Fault:
     """A fault made by changing the good rows; `beside` puts further things into the folder."""
 
@@ -113,7 +114,7 @@ def table(
         rows = good_rows()
         write_table(folder / file, change(rows) or rows)
 
-    return fault(number, name, make, file=file, aborts=aborts, fixed=fixed, settings=settings)
+    return fault(number, name, make, file=file, aborts=aborts, fixed=fixed, settings=settings, patients=patients)
 
 
 def raw(
@@ -143,6 +144,7 @@ def fault(
     aborts: tuple[str, ...],
     fixed: Mapping[str, tuple[str, ...]] | None,
     settings: IngestSettings | None = None,
+    patients: tuple[str, ...] = (),
 ) -> Fault:
     """The record: all six pictures are used unless the table aborts."""
     return Fault(
@@ -153,6 +155,7 @@ def fault(
         settings=settings or IngestSettings(),
         used=() if aborts else NAMES,
         fixed=fixed or {},
+        patients=patients,
         aborts=aborts and (*aborts, "Nothing was written", "" if number == 50 else file),
     )
 
@@ -300,7 +303,7 @@ EMPTY_KEY = (
 DIGITS = ("007", "7", "0070", "1e3", "1000", "0x7")
 KEPT_AS_TEXT = tuple(
     table(59, file, lambda rows: [row | {"patient_id": digits} for row, digits in zip(rows, DIGITS, strict=True)],
-          file=file)
+          file=file, patients=DIGITS)
     for file in ("table.csv", "t.tsv", "t.xlsx", "t.parquet")
 )  # fmt: skip
 DOTS = (
@@ -309,13 +312,17 @@ DOTS = (
     table(61, "windows", put(image_path="..\\x.png")(1), file="t.xlsx", aborts=("row 3: '../x.png'",)),
     table(61, "mask", put(mask_path="images/../../m.png")(4), file="t.parquet", aborts=("mask_path", "row 5")),
 )
+LINKED = (
+    table(18, "in-a-table", put(image_path="link.png")(3), beside=linked_out, aborts=("lies below", "line 5",)),
+    table(18, "folder-in-a-table", put(image_path="linked/x.png")(3), beside=linked_out, aborts=("lies below",)),
+    table(18, "loop-in-a-table", put(image_path="loop.png")(3), aborts=("line 5: 'loop.png'",),
+          beside=lambda folder: (folder / "loop.png").symlink_to("loop.png")),
+)  # fmt: skip
 OUTSIDE = (
     table(62, "posix", put(image_path="/etc/hostname")(2), aborts=("line 4: '/etc/hostname'",)),
     table(62, "drive", put(image_path="C:\\scans\\x.png")(1), file="t.tsv", aborts=("line 3: 'C:/scans/x.png'",)),
     table(62, "drive-slashes", put(image_path="D:/x.png")(1), file="t.xlsx", aborts=("row 3: 'D:/x.png'",)),
     table(62, "server", put(image_path="\\\\nas\\x.png")(0), file="t.parquet", aborts=("row 1: '//nas/x.png'",)),
-    table(62, "link", put(image_path="link.png")(3), beside=linked_out, aborts=("lies below", "line 5: 'link.png")),
-    table(62, "folder-link", put(image_path="linked/x.png")(3), beside=linked_out, aborts=("line 5: 'linked/x.png'",)),
     fault(62, "absolute-within", absolute_inside, file="table.csv", aborts=(),
           fixed=dict.fromkeys(NAMES, ("path-normalised",))),
     table(62, "windows-within", put(image_path="images\\3.png")(3), fixed={NAMES[3]: ("path-normalised",)}),
@@ -342,7 +349,7 @@ NOTHING = (
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0", "'=2")
 FORMULA_CELLS = tuple(
     table(65, file, lambda rows: [row | {"patient_id": cell} for row, cell in zip(rows, FORMULAS, strict=True)],
-          file=file)
+          file=file, patients=FORMULAS)
     for file in ("table.csv", "t.tsv", "t.xlsx", "t.parquet")
 )  # fmt: skip
 LINE_BREAK = (
@@ -362,5 +369,6 @@ LINE_BREAK = (
 
 FAULTS: tuple[Fault, ...] = (
     *MISSING_COLUMN, *DUPLICATE_PATH, *TWO_LABELS, *TWO_PARTITIONS, *UNKNOWN_LABEL, *SPELLING, *ENCODED,
-    *WRONG_DELIMITER, *EMPTY_KEY, *KEPT_AS_TEXT, *DOTS, *OUTSIDE, *MISSING_FILE, *NOTHING, *FORMULA_CELLS, *LINE_BREAK,
+    *WRONG_DELIMITER, *EMPTY_KEY, *KEPT_AS_TEXT, *LINKED, *DOTS, *OUTSIDE, *MISSING_FILE, *NOTHING,
+    *FORMULA_CELLS, *LINE_BREAK,
 )  # fmt: skip

@@ -141,6 +141,7 @@ def loop(name: str, settings: IngestSettings, **options: object) -> Fault:
 DEEP_12 = {"pixels": DEEP, **TWELVE}
 MONO1 = {"photometric": "MONOCHROME1"}
 INVERTED = ("monochrome1-inverted",)
+SHADE = "presentation-contradicts"
 
 FAULTS = (
     one_object(24, "zeros", b"\0" * 400, refused="not-dicom"),
@@ -173,6 +174,17 @@ FAULTS = (
     one_object(27, "12-bit", made(**DEEP_12, **MONO1), pixels=255 - windowed(DEEP), fixed=(*INVERTED, "windowed")),
     one_object(27, "run-length", made(transfer_syntax=RLELossless, **MONO1), pixels=255 - GREY, fixed=INVERTED),
     one_object(27, "jpeg-2000", made(transfer_syntax=JPEG2000Lossless, **MONO1), pixels=255 - GREY, fixed=INVERTED),
+    one_object(27, "said-twice", made(PresentationLUTShape="INVERSE", **MONO1), pixels=255 - GREY, fixed=INVERTED),
+    *(
+        one_object(27, f"{name}-said-to-be-{shape.lower()}", made(PresentationLUTShape=shape, **tags), refused=SHADE)
+        for name, shape, tags in (
+            ("monochrome2", "INVERSE", {}),
+            ("monochrome1", "IDENTITY", MONO1),
+            ("monochrome2", "LIN OD", {}),
+            ("rgb", "INVERSE", {"pixels": COLOUR, "photometric": "RGB"}),
+        )
+    ),
+    one_object(27, "monochrome2-said-twice", made(PresentationLUTShape="IDENTITY"), pixels=GREY),
     one_object(
         28,
         "words",

@@ -23,6 +23,19 @@ from faults.fault import Fault
 LIMIT_S, LIMIT_BYTES = 10.0, 1 << 30
 
 
+def reads_everything(folder: Path) -> bool:
+    """Whether this process may read what its mode forbids to all: root may, unless it gave up CAP_DAC_OVERRIDE."""
+    path = folder / "forbidden"
+    path.touch(mode=0)
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        return False
+    finally:
+        path.unlink()
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of a fault's items; `wrong` holds every way in which this is not what was declared."""
@@ -75,8 +88,7 @@ def outcome_of(fault: Fault, folder: Path) -> Outcome:
 
 
 def _names(folder: Path) -> set[str]:
-    """What lies in a folder but the site's key, which is made before anything is read and stays out of the cohort."""
-    return {str(path) for path in folder.rglob("*") if not path.is_relative_to(folder / "private")}
+    return {str(path) for path in folder.rglob("*")}
 
 
 def _aborted(fault: Fault, said: str, before: set[str], after: set[str], log: Path) -> Outcome:
@@ -106,6 +118,12 @@ def _compared(fault: Fault, folder: Path, result: IngestResult, log: Path) -> Ou
     codes += _differences("fixed", {item: set(found) for item, found in fault.fixed.items()}, fixed)
     if set(used) != set(fault.used):
         codes.append(f"used: {sorted(set(used) ^ set(fault.used))} differ")
+    patients = tuple(pl.read_parquet(result.folder / "manifest.parquet")["patient_id"])
+    if fault.patients not in ((), patients):
+        codes.append(f"patients: {patients}, not {fault.patients}")
+    codes += [
+        f"{text!r} is in {path.name}" for path in _files(result.folder) for text in fault.absent if text in _words(path)
+    ]
     pixels = [wrong for item, expected in fault.pixels.items() if (wrong := _pixels(used.get(item), expected, fault))]
     seconds, peak = _measures(log)
     limits = [f"an item took {seconds:.1f} s"] if seconds > LIMIT_S else []
@@ -122,6 +140,15 @@ def _compared(fault: Fault, folder: Path, result: IngestResult, log: Path) -> Ou
         slowest_s=seconds,
         peak_bytes=peak,
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _words(path: Path) -> str:
+    """What a file says: the cells of a table, else its bytes one by one."""
+    return str(pl.read_parquet(path).rows()) if path.suffix == ".parquet" else path.read_bytes().decode("latin-1")
 
 
 def _differences(what: str, expected: Mapping[str, set[str]], found: Mapping[str, set[str]]) -> list[str]:

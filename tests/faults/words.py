@@ -1,4 +1,4 @@
-"""Faults 38 to 49: what stands around the pixels of a DICOM file: depth, identity, bits, regions, overlays, words."""
+"""Faults 38 to 49, what stands around the pixels of a DICOM file: depth, identity, bits, regions, overlays, words."""
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -243,12 +243,34 @@ FAULTS = (
             ("tiff", b"II*\0\x10\0\0\0"),
         )
     ),
+    Fault(
+        number=22,
+        name="in-an-export",
+        make=export_of(
+            {"a.dcm": made(patient_id="A"), "b.dcm": made(patient_id="B", SOPInstanceUID="2.25.9")},
+            [{"patient_id": "A", "label": "PTC"}, {"patient_id": "B", "label": "PTC"}],
+        ),
+        labels="labels.csv",
+        layout="dicom",
+        settings=WHOLE,
+        aborts=("same pixels", "Nothing was written"),
+    ),
     one_object(47, "dicomdir", dicomdir, refused="dicomdir"),
     one_object(47, "dicomdir-by-name", dicomdir, file="DICOMDIR", refused="dicomdir"),
     one_object(47, "index-in-a-folder", dicomdir, file="DISK1/DICOMDIR", refused="dicomdir"),
-    one_object(48, "patient", made(patient_id=HTML), labels=[{"patient_id": HTML, "label": "PTC"}], pixels=GREY),
-    one_object(48, "device", made(Manufacturer=HTML, ManufacturerModelName=HTML), pixels=GREY),
-    one_object(48, "descriptions", made(SeriesDescription=HTML, ImageComments=HTML), pixels=GREY),
+    one_object(
+        48, "patient", made(patient_id=HTML), labels=[{"patient_id": HTML, "label": "PTC"}], pixels=GREY, absent=(HTML,)
+    ),
+    one_object(48, "device", made(Manufacturer=HTML, ManufacturerModelName=HTML), pixels=GREY, absent=(HTML,)),
+    one_object(48, "descriptions", made(SeriesDescription=HTML, ImageComments=HTML), pixels=GREY, absent=(HTML,)),
+    one_object(
+        48,
+        "in-the-name-of-the-file",
+        made(),
+        file=f"{HTML.replace('/', ':')}.dcm",
+        pixels=GREY,
+        absent=(HTML.replace("/", ":"),),
+    ),
     one_object(49, "unknown-set", charset(b"ISO_IR 999", b"\xd0"), pixels=GREY, fixed=("charset-unknown",)),
     one_object(49, "no-text", charset(b"\xff\xfe nonsen", b"\xd0"), pixels=GREY, fixed=("charset-unknown",)),
     one_object(49, "known-set-wrong-bytes", charset(b"ISO_IR 192", b"\xff"), pixels=GREY),

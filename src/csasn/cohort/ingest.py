@@ -16,7 +16,7 @@ from csasn.cohort.labels import vocabulary, with_subtypes
 from csasn.cohort.layouts import Layout, layout_of, read_source
 from csasn.cohort.ledger import FIXES, LedgerRow, RefusedPicture
 from csasn.cohort.pacs import Door, export_source
-from csasn.cohort.pseudonyms import open_pseudonyms, write_crosswalk
+from csasn.cohort.pseudonyms import keep_secret, open_pseudonyms, write_crosswalk
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.cohort.workers import Lost, default_workers, each_in_workers
@@ -117,6 +117,8 @@ def ingest(
             facts=_facts(found, source, settings, door),
         )
         _refuse_nodules_with_two_diagnoses(certificate)
+        if door is not None and private is not None:
+            keep_secret(door.pseudonyms, private)  # before the cohort takes its name: no cohort is without its key
     if door is not None and private is not None:
         write_crosswalk(door.pseudonyms, private, out)
     return IngestResult(

@@ -4,6 +4,7 @@ import hmac
 import os
 import re
 import secrets
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,10 +56,10 @@ class Pseudonyms:
 
 
 def open_pseudonyms(private: Path | None, out: Path) -> Pseudonyms:
-    """The pseudonyms of a site, from `private/secret.key`, which is made on first use and readable by its owner alone.
+    """The pseudonyms of a site, from `private/secret.key`, or from a new key, which `keep_secret` writes there.
 
     Raises BadInputError where no folder is named, where it lies within the cohort or the cohort within it, and where
-    the key is not one.
+    the key is not one; StorageError where nothing could be written there.
     """
     if private is None:
         raise BadInputError(
@@ -74,9 +75,11 @@ def open_pseudonyms(private: Path | None, out: Path) -> Pseudonyms:
         )
     path = private / SECRET_NAME
     with storage_errors(path):
-        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        nearest = next(each for each in (private, *private.absolute().parents) if each.exists())
+        with tempfile.TemporaryFile(dir=nearest):  # an error here, not after hours of reading
+            pass
         if not path.exists():
-            write_privately(path, secrets.token_hex(N_SECRET_BYTES).encode() + b"\n")
+            return Pseudonyms(secret=secrets.token_bytes(N_SECRET_BYTES))
         text = path.read_text(encoding="ascii", errors="replace").strip()
     if not re.fullmatch(rf"[0-9a-f]{{{2 * N_SECRET_BYTES}}}", text):
         raise BadInputError(
@@ -84,6 +87,22 @@ def open_pseudonyms(private: Path | None, out: Path) -> Pseudonyms:
             "Restore it from your backup: another key gives every patient another pseudonym."
         )
     return Pseudonyms(secret=bytes.fromhex(text))
+
+
+def keep_secret(pseudonyms: Pseudonyms, private: Path) -> None:
+    """Write the key of these pseudonyms to `private/secret.key`, readable by its owner alone, unless it is there.
+
+    Raises BadInputError where another key has come to lie there meanwhile: these pseudonyms would then be no one's.
+    """
+    path, text = private / SECRET_NAME, pseudonyms.secret.hex()
+    with storage_errors(path):
+        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            write_privately(path, f"{text}\n".encode())
+        elif path.read_text(encoding="ascii", errors="replace").strip() != text:
+            raise BadInputError(
+                f"A site has one key; {path} was made or changed by another ingest meanwhile. Run this one again."
+            )
 
 
 def write_crosswalk(pseudonyms: Pseudonyms, private: Path, out: Path) -> Path:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csasn.config import Sampling
+from csasn.errors import BadInputError, listing
 from csasn.imaging.dataset import epoch_order
 
 DRAW_STREAM = 4  # keeps the draw apart from others of the same seed and epoch
@@ -33,8 +34,17 @@ def drawn(rows: NDArray[np.int64], share: NDArray[np.float64], *, seed: int, epo
     """The rows of one epoch in their order, (n,): each row its share rounded down or up.
 
     The fractions are drawn systematically (Madow 1949) over a shuffled order, so that their sum is exact and no row's
-    number of appearances varies more than it must; equal shares of one give a plain permutation.
+    number of appearances varies more than it must; equal shares of one give a plain permutation. Raises BadInputError
+    where a share is not finite and above zero: its class or patient would be left out of training unsaid.
     """
+    wrong = ~(np.isfinite(share) & (share > 0))
+    if wrong.any():
+        found = [f"row {row}: {one:g}" for row, one in zip(rows[wrong], share[wrong], strict=True)]
+        raise BadInputError(
+            "Every training row has a finite share of the draws above zero, so that no class and no patient is left "
+            f"out. Not so for these rows of the manifest, counted from 0:\n{listing(found)}\n"
+            "Choose another sampling, or split again so that every class is trained on."
+        )
     shuffled = epoch_order(len(rows), seed=seed, epoch=epoch)
     if (share == 1).all():
         return rows[shuffled]

@@ -85,7 +85,7 @@ def layout_of(dataset: Dataset, syntax: UID) -> Layout:
     """The layout of a file's pixels.
 
     Raises RefusedPicture with not-an-image, no-decoder, pixel-description, too-many-pixels, too-many-frames,
-    bits-contradict, bits-unsupported, photometric-unknown.
+    bits-contradict, bits-unsupported, photometric-unknown, presentation-contradicts.
     """
     if not any(name in dataset for name in ("Rows", "Columns", "BitsAllocated")):
         raise RefusedPicture("not-an-image", "it has no rows and columns: a report, a waveform or a document")
@@ -107,6 +107,7 @@ def layout_of(dataset: Dataset, syntax: UID) -> Layout:
         syntax=syntax,
     )
     _refuse_contradictions(layout)
+    _refuse_unclear_shade(dataset, layout)
     return layout
 
 
@@ -140,3 +141,14 @@ def _refuse_contradictions(layout: Layout) -> None:
         raise RefusedPicture("pixel-description", "colours cannot be negative")
     if layout.halved_chroma and (columns % 2 or layout.planar):
         raise RefusedPicture("pixel-description", "colours halved across need an even width, by pixel")
+
+
+def _refuse_unclear_shade(dataset: Dataset, layout: Layout) -> None:
+    """An image says INVERSE only where it is MONOCHROME1 (PS3.3 C.7.6.1); else which of the two is wrong is open."""
+    shape = str(dataset.get("PresentationLUTShape") or "").strip("\0 ")
+    expected = "INVERSE" if layout.photometric == "MONOCHROME1" else "IDENTITY"
+    if shape not in ("", expected):
+        raise RefusedPicture(
+            "presentation-contradicts",
+            f"{layout.photometric} has Presentation LUT Shape {expected} or none; its is not",
+        )
