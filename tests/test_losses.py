@@ -23,7 +23,10 @@ def told(logits: torch.Tensor, malignancy: torch.Tensor) -> Output:
     return Output(
         logits=logits,
         malignancy=malignancy,
+        energy=nothing,
+        features={},
         fused_map=nothing,
+        refined_map=nothing,
         channel_gate=None,
         spatial_gate=None,
         embedding=nothing,

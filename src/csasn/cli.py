@@ -238,6 +238,24 @@ class Predict(OfRun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refusal(OfRun):
+    """Try "none of the trained types": train CSASN without each rare class and read foreign pictures; then evaluate."""
+
+    foreign: tuple[Path, ...] = ()
+    """Cohort folders of other organs or devices, beside the photographs and noise that are always read."""
+
+    def __call__(self) -> int:
+        """Write refusal/; `csasn evaluate` turns it into refusal.json."""
+        from csasn.reading.refusal import refusal_run
+        from csasn.runs import open_run
+
+        run = open_run(self.run)
+        with Bars() as bars:
+            written = refusal_run(run, self.foreign, report=bars.report, say=bars.say)
+        return wrote("refusal's readings", written)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(OfRun):
     """Turn predictions into metrics with intervals, per patient, nodule and image."""
 
@@ -272,10 +290,10 @@ class Run:
 
     def __call__(self) -> int:
         """Run every stage that is not finished yet."""
-        from csasn.runs import STAGES, create_run
+        from csasn.runs import ON_REQUEST, STAGES, create_run
 
         run = create_run(self.cohort, self.out, self.settings)
-        for name in STAGES:
+        for name in (each for each in STAGES if each not in ON_REQUEST):
             if run.finished(name):
                 print(f"{name}: already done")
                 continue
@@ -288,7 +306,7 @@ class Run:
 
 
 def stage(name: str) -> Callable[[Any, "Bars"], Path]:
-    """The function behind a stage's name; torch is imported by fit and predict alone."""
+    """The function behind a stage's name; torch is imported by those that open a model alone."""
     if name == "split":
         from csasn.cohort.split import split_run
 
@@ -381,7 +399,7 @@ def wrote(what: str, path: Path) -> int:
 
 COMMANDS: dict[str, type] = {
     command.__name__.lower(): command
-    for command in (Simulate, Ingest, Check, Split, Fit, Status, Predict, Evaluate, Report, Run)
+    for command in (Simulate, Ingest, Check, Split, Fit, Status, Predict, Refusal, Evaluate, Report, Run)
 }
 
 

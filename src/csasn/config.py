@@ -254,6 +254,25 @@ class EvaluateSettings(Settings):
     """Classes too scarce to calibrate alone, declared to share one threshold of the prediction sets."""
 
 
+class ScrutinySettings(Settings):
+    """What is asked of a trained model beyond its figures: what it refuses, leans on and looks at."""
+
+    n_patients: Annotated[int, Field(ge=1)] = 200
+    """Most patients whose altered pictures and maps are read; every class is drawn from in turn."""
+    refused_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """Share of the tuning patients beyond the refusal threshold."""
+    n_neighbours: Annotated[int, Field(ge=1)] = 10
+    """Training images to the last of which the distance is taken."""
+    n_similar: Annotated[int, Field(ge=1)] = 5
+    """Nearest training nodules shown for each error in a rare class."""
+    n_permutations: Annotated[int, Field(ge=99)] = 1999
+    """Permutations of the labels behind each p-value of the shortcut audit."""
+    false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
+    """Chance that the shortcut audit raises any alarm where nothing leaks."""
+    smallest_auroc: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.55
+    """AUROC within sites from which on a leak is large enough for an alarm."""
+
+
 class Configuration(Settings):
     """Everything a run depends on, but for its cohort."""
 
@@ -265,6 +284,7 @@ class Configuration(Settings):
     fit: FitSettings = FitSettings()
     predict: PredictSettings = PredictSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    scrutiny: ScrutinySettings = ScrutinySettings()
 
     @model_validator(mode="after")
     def _views_are_cached(self) -> Self:

@@ -57,6 +57,29 @@ PREDICTION_COLUMNS = {
     "malignant": pl.Boolean,
     "subtype": pl.String,
 }
+# embeddings/fold<k>.parquet: every row of the fold, read by CSASN's model of that fold in the plain view; then
+# `embedding`, an array of float32: the pooled vector that the heads read.
+EMBEDDING_COLUMNS = {
+    "partition": pl.String,
+    "image_path": pl.String,
+    "energy": pl.Float64,  # minus the log-sum-exp of the unnormalised logits
+}
+# image_statistics.parquet: `image_path`, then what a picture looks like without any model (imaging/statistics.py).
+STATISTICS = (
+    "mean",  # grey levels on 0..1, within the picture
+    "sd",
+    "skewness",
+    "dark_share",  # pixels below 0.02
+    "bright_share",  # pixels above 0.98
+    "entropy",  # of the grey histogram in 64 bins, bits
+    "speckle_contrast",  # median SD / mean of windows of 8 px
+    "rows_alike",  # correlation of pixels 1 px apart down a column
+    "columns_alike",  # correlation of pixels 1 px apart along a row
+    "rows_alike_4",  # the same 4 px apart
+    "columns_alike_4",
+    "fine_share",  # of the variance that a 3 px mean takes away
+    "log_aspect",  # log of width / height
+)
 # history.csv: one row an epoch.
 HISTORY_COLUMNS = {
     "model": pl.String,
@@ -133,6 +156,15 @@ def classes_of(manifest: pl.DataFrame) -> ClassList:
         )
     names = order_names(benign, NON_MALIGNANT_ORDER) + order_names(cancer, MALIGNANT_ORDER)
     return ClassList(names=tuple(names), n_non_malignant=len(benign))
+
+
+def rare_classes(manifest: pl.DataFrame) -> tuple[str, ...]:
+    """The malignant classes but for the one with the most patients, in class order; none where there is but one."""
+    malignant = classes_of(manifest).malignant
+    counts = manifest.group_by("subtype").agg(pl.col("patient_id").n_unique().alias("n"))
+    n_patients = dict(counts.iter_rows())
+    common = max(malignant, key=lambda name: n_patients[name])
+    return tuple(name for name in malignant if name != common)
 
 
 def complete_columns(frame: pl.DataFrame) -> pl.DataFrame:

@@ -31,6 +31,7 @@ from csasn.evidence.operating import Called, OperatingPoint, called_at, freeze
 from csasn.evidence.recalibration import declared_prevalence, temperatures, tempered
 from csasn.evidence.record import EVERY_SITE, Place, Record
 from csasn.evidence.resampled import Resampled, resample
+from csasn.evidence.scrutiny import scrutinise
 from csasn.evidence.sites import heterogeneity
 from csasn.evidence.subgroups import subgroups
 from csasn.files import write_json
@@ -234,7 +235,8 @@ def evaluate_run(run: Run, *, beside_run: Run | None = None) -> Path:
     content = {name: _plain(getattr(found, name)) for name in Evaluation.__slots__}
     content["beside"] = _plain(beside(run, beside_run)) if beside_run is not None else None
     write_json(run.path("metrics.json"), content)
-    run.finish("evaluate", inputs=("predictions.parquet", "split.csv"), outputs=("metrics.json",))
+    written = ("metrics.json", *scrutinise(run))
+    run.finish("evaluate", inputs=("predictions.parquet", "split.csv"), outputs=written)
     return run.path("metrics.json")
 
 

@@ -113,7 +113,7 @@ def fit_run(run: Run, *, report: Report, say: Say, n_devices: int = 1, n_nodes: 
             )
             for number, (model, rows) in enumerate(asked, start=1)
         ]
-        notes = {f"{unit.model}/fold{unit.rows.fold}": _fitted(unit) for unit in units}
+        notes = {f"{unit.model}/fold{unit.rows.fold}": fitted(unit) for unit in units}
         if first:
             _finish(run, workshop, notes, n_parameters=count_parameters(units[0].trainee()))
         fabric.barrier()
@@ -144,7 +144,7 @@ def origin_of(workshop: Workshop, model: str, fold: int) -> dict[str, object]:
     }
 
 
-def _fitted(unit: Unit) -> dict[str, object]:
+def fitted(unit: Unit) -> dict[str, object]:
     """The notes of the unit's checkpoint, which is trained first where it is not there whole."""
     first = unit.fabric.is_global_zero
     kept: dict[str, object] | None = unit.fabric.broadcast(_kept_notes(unit) if first else None)

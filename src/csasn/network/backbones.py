@@ -137,7 +137,7 @@ class VitBranch(Branch):
 
     def forward(self, images: Tensor) -> Features:
         """Images (B, 1, H, W) -> map (B, C, H/32, W/32), area-averaged from the patches, and class token (B, C)."""
-        return self._laid_out(self.encode(images))
+        return self.laid_out(self.encode(images))
 
     def begin(self, images: Tensor, *, n_left: int) -> Features:
         """Images (B, 1, H, W) -> the tokens that the last `n_left` blocks read, as (B, C, T, 1)."""
@@ -152,9 +152,10 @@ class VitBranch(Branch):
         net: VisionTransformer = self.backbone  # type: ignore[assignment]
         with bfloat16(below.map.device, enabled=self.in_bfloat16):
             tokens = net.norm(net.blocks[-below.n_left :](below.map[..., 0].transpose(1, 2)))
-        return self._laid_out(tokens.float())
+        return self.laid_out(tokens.float())
 
-    def _laid_out(self, tokens: Tensor) -> Features:
+    def laid_out(self, tokens: Tensor) -> Features:
+        """Normed tokens (B, T, C) -> map (B, C, h, w) and class token (B, C)."""
         n_prefix = int(self.backbone.num_prefix_tokens)  # type: ignore[arg-type]
         rows, columns = self.backbone.patch_embed.grid_size  # type: ignore[union-attr, misc]
         patches = tokens[:, n_prefix:].transpose(1, 2).reshape(len(tokens), self.channels, rows, columns)

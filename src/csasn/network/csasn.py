@@ -24,7 +24,10 @@ class Output:
     Attributes:
         logits: log-probability of each class (B, K), in class order.
         malignancy: logit of p(malignant) (B,).
+        energy: minus the log-sum-exp of the unnormalised logits (B,).
+        features: what each branch gave, by name.
         fused_map: joint map before attention (B, C, h, w).
+        refined_map: joint map after attention (B, C, h, w).
         channel_gate: (B, C, 1, 1), None where channel attention is off.
         spatial_gate: (B, 1, h, w), None where spatial attention is off.
         embedding: pooled vector that the heads read (B, D).
@@ -32,7 +35,10 @@ class Output:
 
     logits: Tensor
     malignancy: Tensor
+    energy: Tensor
+    features: dict[str, Features]
     fused_map: Tensor
+    refined_map: Tensor
     channel_gate: Tensor | None
     spatial_gate: Tensor | None
     embedding: Tensor
@@ -77,7 +83,10 @@ class Neck(nn.Module):
         return Output(
             logits=told.logits,
             malignancy=told.malignancy,
+            energy=told.energy,
+            features=branches,
             fused_map=fused,
+            refined_map=refined,
             channel_gate=channel_gate,
             spatial_gate=spatial_gate,
             embedding=embedding,

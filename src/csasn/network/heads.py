@@ -16,10 +16,12 @@ class HeadOutput:
     Attributes:
         logits: log-probability of each class (B, K), in class order; softmax gives the probabilities.
         malignancy: logit of p(malignant) (B,).
+        energy: minus the log-sum-exp of the head's logits before they are normalised (B,); Liu 2020, arXiv 2010.03759.
     """
 
     logits: Tensor
     malignancy: Tensor
+    energy: Tensor
 
 
 class ChainHead(nn.Module):
@@ -27,6 +29,9 @@ class ChainHead(nn.Module):
 
     p(malignant) = sigmoid(m); p(k) = sigmoid(m) softmax(s)_k for a malignant class k, and
     p(j) = (1 - sigmoid(m)) softmax(b)_j for a non-malignant class j. A group of one class needs no softmax.
+
+    The chain has no single softmax, so that its energy is a choice of ours: -log(sum_j exp(b_j - m/2) +
+    sum_k exp(s_k + m/2)), each leaf with its own logit and half of the root's; the logit of a lone class is 0.
     """
 
     def __init__(self, n_features: int, classes: ClassList) -> None:
@@ -39,13 +44,15 @@ class ChainHead(nn.Module):
     def forward(self, embedding: Tensor) -> HeadOutput:
         """Embedding (B, D) -> log-probabilities (B, K) and malignancy logit (B,)."""
         m: Tensor = self.malignancy(embedding)
-        benign = functional.logsigmoid(-m) + self._within(self.non_malignant, embedding)
-        cancer = functional.logsigmoid(m) + self._within(self.malignant, embedding)
-        return HeadOutput(logits=torch.cat([benign, cancer], dim=1), malignancy=m[:, 0])
+        b, s = self._within(self.non_malignant, embedding), self._within(self.malignant, embedding)
+        benign = functional.logsigmoid(-m) + b.log_softmax(dim=1)
+        cancer = functional.logsigmoid(m) + s.log_softmax(dim=1)
+        energy = -torch.cat([b - m / 2, s + m / 2], dim=1).logsumexp(dim=1)
+        return HeadOutput(logits=torch.cat([benign, cancer], dim=1), malignancy=m[:, 0], energy=energy)
 
     @staticmethod
     def _within(layer: nn.Linear | None, embedding: Tensor) -> Tensor:
-        return embedding.new_zeros(len(embedding), 1) if layer is None else layer(embedding).log_softmax(dim=1)
+        return embedding.new_zeros(len(embedding), 1) if layer is None else layer(embedding)
 
 
 class FlatHead(nn.Module):
@@ -58,6 +65,7 @@ class FlatHead(nn.Module):
 
     def forward(self, embedding: Tensor) -> HeadOutput:
         """Embedding (B, D) -> log-probabilities (B, K) and malignancy logit (B,)."""
-        logits = self.classes(embedding).log_softmax(dim=1)
-        n = self.n_non_malignant
-        return HeadOutput(logits=logits, malignancy=logits[:, n:].logsumexp(1) - logits[:, :n].logsumexp(1))
+        raw = self.classes(embedding)
+        logits, n = raw.log_softmax(dim=1), self.n_non_malignant
+        malignancy = logits[:, n:].logsumexp(1) - logits[:, :n].logsumexp(1)
+        return HeadOutput(logits=logits, malignancy=malignancy, energy=-raw.logsumexp(dim=1))

@@ -6,29 +6,22 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from csasn.errors import MismatchError
 from csasn.files import write_whole
-from csasn.learning.checkpoint import read_checkpoint, require_origin
-from csasn.learning.fit import origin_of
+from csasn.imaging.statistics import statistics_table
 from csasn.learning.following import Report
-from csasn.learning.places import checkpoint_path, models_of
+from csasn.learning.places import CSASN, models_of
 from csasn.learning.rivals import read_logistic_regression
-from csasn.learning.trainee import (
-    BRANCHES,
-    LOGISTIC_REGRESSION,
-    FoldRows,
-    build_trainee,
-    folds_of,
-    log_probabilities,
-    rows_of,
-)
+from csasn.learning.trainee import LOGISTIC_REGRESSION, FoldRows, folds_of, log_probabilities, rows_of
 from csasn.learning.workshop import Workshop, open_workshop, start_fabric
+from csasn.reading.embed import embed, embeddings_name
+from csasn.reading.loading import load_reader, read_fitted, refuse_other_weights
 from csasn.runs import Run
 from csasn.schema import PREDICTION_COLUMNS
 
 
 def predict_run(run: Run, *, report: Report) -> Path:
-    """Write predictions.parquet: a row a model, fold and image of the tuning and test partitions.
+    """Write predictions.parquet (a row a model, fold and image of the tuning and test partitions), and for what needs
+    no model afterwards embeddings/fold<k>.parquet (CSASN's, of every partition) and image_statistics.parquet.
 
     Logits are log-probabilities, averaged over predict.n_views views. Raises
     MismatchError where a checkpoint, or the pretrained weights under it, are not those that were fitted.
@@ -37,51 +30,41 @@ def predict_run(run: Run, *, report: Report) -> Path:
     settings = run.configuration.fit
     fabric = start_fabric(settings)
     workshop = open_workshop(run, device=fabric.device, report=report)
-    _refuse_other_weights(workshop)
+    refuse_other_weights(workshop)
     test = rows_of(run, "test")
     tested = np.unique(np.concatenate(list(test.values())))
     workshop.ensure(tested, range(run.configuration.predict.n_views), report=report)
+    workshop.ensure(np.arange(len(run.manifest())), range(1), report=report)
     tables = []
     folds = folds_of(run)
     units = [(model, rows) for model in models_of(run) for rows in folds]
     for number, (model, rows) in enumerate(units):
         tables.append(_read_fold(workshop, model, rows, test[rows.fold]))
         report("reading tuning and test images", number + 1, len(units))
-    predictions = pl.concat(tables)
-    write_whole(run.path("predictions.parquet"), predictions.write_parquet)
-    run.finish("predict", inputs=("split.csv", "checkpoints/index.json"), outputs=("predictions.parquet",), notes={})
+    write_whole(run.path("predictions.parquet"), pl.concat(tables).write_parquet)
+    written = ["predictions.parquet", "image_statistics.parquet"]
+    for number, rows in enumerate(folds):
+        seen = {"train": rows.train, "tuning": rows.tuning, "test": test[rows.fold]}
+        written.append(embeddings_name(rows.fold))
+        table = embed(load_reader(workshop, CSASN, rows), run.manifest(), seen)
+        write_whole(run.path(written[-1]), table.write_parquet)
+        report("embedding every image", number + 1, len(folds))
+    table = statistics_table(run.manifest(), workshop.source.store)
+    write_whole(run.path("image_statistics.parquet"), table.write_parquet)
+    run.finish("predict", inputs=("split.csv", "checkpoints/index.json"), outputs=tuple(written), notes={})
     return run.path("predictions.parquet")
-
-
-def _refuse_other_weights(workshop: Workshop) -> None:
-    fitted = workshop.run.stages()["fit"]["weights"]
-    for name, origin in workshop.origins.items():
-        expected = fitted[name]["state_sha256"]  # type: ignore[index]
-        if origin.state_sha256 != expected:
-            raise MismatchError(
-                f"The weights of {origin.name} are not those that the run was fitted on.\n"
-                f"  fitted on {expected}\n  found     {origin.state_sha256} ({origin.source})\n"
-                "Give the folder of weights that `fit` had (CSASN_WEIGHTS), or run `csasn fit` again."
-            )
 
 
 def _read_fold(workshop: Workshop, model: str, rows: FoldRows, test: NDArray[np.int64]) -> pl.DataFrame:
     """The predictions of one model on one fold's tuning and test rows."""
-    path = checkpoint_path(workshop.run, model, rows.fold)
-    tensors, notes = read_checkpoint(path)
-    require_origin(notes, origin_of(workshop, model, rows.fold), path)
     both = np.concatenate([rows.tuning, test])
     n_views = workshop.run.configuration.predict.n_views
     if model == LOGISTIC_REGRESSION:
+        tensors, _ = read_fitted(workshop, model, rows.fold)
         read = read_logistic_regression(tensors, workshop.caches["vit"], workshop.cohort, both, n_views=n_views)
     else:
-        trainee = build_trainee(model, workshop.branches, workshop.cohort, rows.train, workshop.run.configuration)
-        tuned = bool(notes["finetuned"])
-        if not tuned:  # the frozen branches are not in the checkpoint: they are the pretrained ones, checked by hash
-            tensors |= {name: each for name, each in trainee.state_dict().items() if name.startswith(BRANCHES)}
-        trainee.load_state_dict(tensors)
-        trainee.to(workshop.device)
-        read = log_probabilities(trainee, workshop.eyes(frozen=not tuned), both, n_views=n_views)
+        reader = load_reader(workshop, model, rows)
+        read = log_probabilities(reader.trainee, reader.eyes, both, n_views=n_views)
     logits = read.double().numpy()
     names = workshop.cohort.classes.names
     manifest = workshop.run.manifest()[both]

@@ -1,0 +1,16 @@
+"""What lies beyond the figures, each in a file of its own: refusal, shortcuts, explanations and similar patients."""
+
+from csasn.evidence.refusal import refusal_content
+from csasn.files import write_json
+from csasn.runs import Run
+
+
+def scrutinise(run: Run) -> tuple[str, ...]:
+    """Write what the run's finished stages allow; the names of the files written."""
+    contents: dict[str, object] = {}
+    stages = run.stages()
+    if "embeddings/fold0.parquet" in str(stages.get("predict")):
+        contents["refusal.json"] = refusal_content(run)
+    for name, content in contents.items():
+        write_json(run.path(name), content)
+    return tuple(contents)
