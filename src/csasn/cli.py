@@ -237,6 +237,10 @@ class Predict(OfRun):
     """Read the tuning and test images of every fold with the models trained for it."""
 
 
+class Audit(OfRun):
+    """Read test images without marks, without the nodule and from their border alone; `evaluate` says what leaks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refusal(OfRun):
     """Try "none of the trained types": train CSASN without each rare class and read foreign pictures; then evaluate."""
@@ -319,6 +323,10 @@ def stage(name: str) -> Callable[[Any, "Bars"], Path]:
         from csasn.reading.predict import predict_run
 
         return lambda run, bars: predict_run(run, report=bars.report)
+    if name == "audit":
+        from csasn.reading.audit import audit_run
+
+        return lambda run, bars: audit_run(run, report=bars.report)
     if name == "evaluate":
         from csasn.evidence.evaluate import evaluate_run
 
@@ -399,7 +407,7 @@ def wrote(what: str, path: Path) -> int:
 
 COMMANDS: dict[str, type] = {
     command.__name__.lower(): command
-    for command in (Simulate, Ingest, Check, Split, Fit, Status, Predict, Refusal, Evaluate, Report, Run)
+    for command in (Simulate, Ingest, Check, Split, Fit, Status, Predict, Audit, Refusal, Evaluate, Report, Run)
 }
 
 

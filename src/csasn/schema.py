@@ -80,6 +80,15 @@ STATISTICS = (
     "fine_share",  # of the variance that a 3 px mean takes away
     "log_aspect",  # log of width / height
 )
+# altered.parquet: a row an image and variant of it, read by the model of the fold that tests the image.
+ALTERED_COLUMNS = {
+    "fold": pl.Int32,
+    "image_path": pl.String,
+    "variant": pl.String,  # "as-is", "without-marks", "border", "without-nodule" (where there is a mask)
+    "malignancy": pl.Float64,  # logit of p(malignant), plain view
+    "marked_share": pl.Float64,  # of the pixels: text and thin bright strokes away from the nodule
+    "border_free": pl.Boolean,  # the nodule does not reach into the border; null where there is no mask
+}
 # history.csv: one row an epoch.
 HISTORY_COLUMNS = {
     "model": pl.String,

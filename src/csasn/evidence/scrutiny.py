@@ -1,5 +1,6 @@
 """What lies beyond the figures, each in a file of its own: refusal, shortcuts, explanations and similar patients."""
 
+from csasn.evidence.audit import shortcuts_content
 from csasn.evidence.refusal import refusal_content
 from csasn.files import write_json
 from csasn.runs import Run
@@ -11,6 +12,8 @@ def scrutinise(run: Run) -> tuple[str, ...]:
     stages = run.stages()
     if "embeddings/fold0.parquet" in str(stages.get("predict")):
         contents["refusal.json"] = refusal_content(run)
+    if "audit" in stages:
+        contents["shortcuts.json"] = shortcuts_content(run)
     for name, content in contents.items():
         write_json(run.path(name), content)
     return tuple(contents)
