@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
-from csasn.evidence.metrics import Array
+from csasn.evidence.ranking import Array
 
 DETECTORS = ("energy", "mahalanobis", "neighbours", "gate", "combined")
 OF_EMBEDDING = "mahalanobis"  # the half of the combination that looks at the embedding

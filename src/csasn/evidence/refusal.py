@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from csasn.config import Configuration
 from csasn.evidence.aggregation import MAIN_MODEL, per_unit, tested_rows, units_of
-from csasn.evidence.intervals import bootstrap, wilson
-from csasn.evidence.metrics import Array, auroc
+from csasn.evidence.intervals import wilson
 from csasn.evidence.novelty import DETECTORS, Detectors, Images, fit_detectors, fpr_at_sensitivity, risk_coverage
+from csasn.evidence.ranking import Array, auroc
+from csasn.evidence.resampling import bootstrap
 from csasn.runs import Run
 from csasn.schema import STATISTICS, rare_classes
 

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from statsmodels.stats.multitest import multipletests
 
-from csasn.evidence.metrics import Array
+from csasn.evidence.comparison import holm
+from csasn.evidence.ranking import Array
 
 PERMUTATIONS_AT_ONCE = 200
 READABLE_FOLDS = 5
@@ -110,12 +110,10 @@ def leaks(
                 seed=seed,
             )
         found.append((auroc, p))
-    known = [p for _, p in found if np.isfinite(p)]
-    adjusted = iter(multipletests(known, method="holm")[1].tolist() if known else [])
+    adjusted = holm([p if np.isfinite(p) else None for _, p in found])
     answers = []
-    for each, (auroc, p) in zip(questions, found, strict=True):
+    for each, (auroc, p), p_holm in zip(questions, found, adjusted, strict=True):
         estimable = bool(np.isfinite(p))
-        p_holm = next(adjusted) if estimable else None
         size = max(auroc, 1 - auroc) if each.two_sided else auroc
         answers.append(
             Leak(
