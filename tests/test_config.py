@@ -144,7 +144,7 @@ def test_the_hash_follows_every_group() -> None:
         {"fit": {"seed": 1}},
         {"predict": {"n_views": 1}},
         {"evaluate": {"confidence": 0.9}},
-        {"scrutiny": {"n_similar": 3}},
+        {"scrutiny": {"n_neighbours": 3}},
     ]
     hashes = {validated(each, source="test").sha256() for each in changes}
     assert len(hashes) == len(changes) == len(Configuration.model_fields)

@@ -112,6 +112,48 @@ def test_changed_prediction_file_is_refused(simulated_run: Path, tmp_path: Path)
     assert "found" in refused.stderr
 
 
+def test_refusal_and_shortcuts_are_answered_for_every_patient(simulated_run: Path) -> None:
+    refusal, shortcuts = (json.loads((simulated_run / name).read_text()) for name in ("refusal.json", "shortcuts.json"))
+    assert refusal["asked"] is False
+    assert refusal["recognised"] == []
+    everyone = [each for each in refusal["refused"] if each["target"] == "all"]
+    assert {each["n"] for each in everyone} == {40}
+    assert all(each["low"] <= each["share"] <= each["high"] for each in refusal["refused"])
+    assert len({curve["risk"][-1] for curve in refusal["risk_coverage"].values() if isinstance(curve, dict)}) == 1
+    assert [each["n_patients"] for each in shortcuts["variants"]] == [40] * 4
+    assert [each["p"] is not None for each in shortcuts["questions"]][:2] == [True, True]
+    assert [each["n_sites"] for each in shortcuts["site_readable"]] == [2, 2]
+
+
+def test_changed_embeddings_are_refused(simulated_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run, ignore=shutil.ignore_patterns("cache"))
+    path = run / "embeddings/fold0.parquet"
+    pl.read_parquet(path).reverse().write_parquet(path)
+    refused = csasn("evaluate", run)
+    assert refused.returncode == 1
+    assert "embeddings/fold0.parquet is not the file that stage `predict` wrote" in refused.stderr
+
+
+def test_without_masks_and_with_one_site_the_audit_says_what_it_cannot_measure(
+    simulated_cohort: Path, tmp_path: Path
+) -> None:
+    manifest = pl.read_parquet(simulated_cohort / "manifest.parquet").unique("patient_id", maintain_order=True)
+    for row in manifest.iter_rows(named=True):
+        folder = tmp_path / "pictures" / ("malignant" if row["malignant"] else "benign")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(simulated_cohort / row["image_path"], folder / f"{row['patient_id']}.png")
+    succeed("ingest", tmp_path / "pictures", "--out", tmp_path / "cohort")
+    options = ("--fit.rivals", "--fit.frozen-epochs", 1, "--fit.weights", "none")
+    succeed("run", "--cohort", tmp_path / "cohort", "--config", SMOKE, "--out", tmp_path / "run", *options)
+    found = json.loads((tmp_path / "run/shortcuts.json").read_text())
+    assert [each["p"] is not None for each in found["questions"]] == [True, True, False]
+    variants = {each["variant"]: each for each in found["variants"]}
+    assert variants["without-nodule"]["note"] == "not estimable: there are no masks"
+    assert variants["border"]["auroc_within_sites"] is not None
+    assert all("fewer than two sites" in each["note"] for each in found["site_readable"])
+
+
 def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ("--split.scheme", "leave-one-site-out", "--fit.finetune-epochs", 1, "--fit.rivals", "cnn-only")
