@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from csasn.cli import EXIT_ITEMS_SET_ASIDE, EXIT_REFUSED, main
+from csasn.cli import main
+from csasn.cli.outcome import EXIT_ITEMS_SET_ASIDE, EXIT_REFUSED
 
 SMOKE = Path(__file__).parents[1] / "configs" / "smoke.toml"
 Rows = list[dict[str, str]]

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from csasn.cells import FORMULA_SIGNS, restored_cell
-from csasn.cli import EXIT_REFUSED, main
+from csasn.cli import main
+from csasn.cli.outcome import EXIT_REFUSED
 from csasn.cohort.ingest import ingest
 from csasn.cohort.split import split_run
 from csasn.config import Configuration, SplitSettings

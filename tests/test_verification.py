@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from csasn.cli import EXIT_REFUSED, main
+from csasn.cli import main
+from csasn.cli.outcome import EXIT_REFUSED
 from csasn.files import file_sha256, read_json, write_json
 
 N_IMAGES = 24

@@ -1,0 +1,94 @@
+"""The command line: parse, call one function, print where the result lies."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import tyro
+
+from csasn import __version__
+from csasn.cli.cohort_commands import Check, Ingest, Simulate, Split
+from csasn.cli.outcome import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
+from csasn.cli.run_commands import Audit, Evaluate, Fit, Predict, Refusal, Report, Run, Status
+from csasn.errors import CsasnError, StoppedError
+
+COMMANDS: dict[str, type] = {
+    command.__name__.lower(): command
+    for command in (Simulate, Ingest, Check, Split, Fit, Status, Predict, Audit, Refusal, Evaluate, Report, Run)
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `csasn`; a CsasnError ends it with its message alone and exit code 1."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"csasn {__version__}")
+        return
+    try:
+        code = parsed(given)()
+    except CsasnError as error:
+        print(f"csasn: {error}", file=sys.stderr)
+        code = EXIT_STOPPED if isinstance(error, StoppedError) else EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("csasn: interrupted; run the same command again to go on.", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    if code:
+        sys.exit(code)
+
+
+def parsed(given: list[str]) -> Callable[[], int]:
+    """The command that the arguments name, ready to call; settings come from --config, then from the arguments.
+
+    Only the named command's parser is built, and without a command only the list of commands, so that help is quick.
+    """
+    if not given or given[0] not in COMMANDS:
+        bare = [
+            Annotated[dataclass(type(command.__name__, (), {"__doc__": command.__doc__})), tyro.conf.subcommand(name)]
+            for name, command in COMMANDS.items()
+        ]
+        overview: Any = Union[tuple(bare)]  # noqa: UP007 - built at run time
+        tyro.cli(overview, args=given, prog="csasn", description="Rare thyroid carcinoma recognition in ultrasound.")
+    name, options = given[0], given[1:]
+    command = COMMANDS[name]
+    chosen: Callable[[], int]
+    if command not in (Ingest, Split, Run):
+        chosen = tyro.cli(command, args=options, prog=f"csasn {name}")
+        return chosen
+    from pydantic import ValidationError
+
+    from csasn.config import refused_settings
+
+    if name == "split":
+        options = [word.replace("--scheme", "--split.scheme") for word in options]
+    try:
+        chosen = tyro.cli(configured(command, config_path(options)), args=options, prog=f"csasn {name}")
+    except ValidationError as error:
+        raise refused_settings(error, source="The command line") from None
+    return chosen
+
+
+def configured(command: type, config: Path | None) -> type:
+    """The command with every setting as an argument, whose defaults are those of a TOML file where one is given."""
+    from csasn.config import Configuration, IngestSettings, read_settings
+
+    kind = IngestSettings if command is Ingest else Configuration
+    settings = kind() if config is None else read_settings(config, kind)
+    body = {
+        "__annotations__": {"settings": Annotated[kind, tyro.conf.arg(name="")]},
+        "settings": field(default_factory=lambda: settings),
+        "__doc__": command.__doc__,
+        "__module__": command.__module__,
+    }
+    return dataclass(frozen=True, kw_only=True)(type(command.__name__, (command,), body))
+
+
+def config_path(given: Sequence[str]) -> Path | None:
+    """The file behind --config, wherever it stands."""
+    for number, word in enumerate(given):
+        if word == "--config" and number + 1 < len(given):
+            return Path(given[number + 1])
+        if word.startswith("--config="):
+            return Path(word.removeprefix("--config="))
+    return None

@@ -1,0 +1,188 @@
+"""Commands on a run folder: its stages one by one, and all of them in order."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tyro
+
+from csasn.cli.bars import Bars
+from csasn.cli.outcome import tell_weights, wrote
+from csasn.errors import StoppedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfRun:
+    """A stage of an existing run folder; its settings are those that the folder was made with."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+
+    def __call__(self) -> int:
+        """Do the stage that the command is named after."""
+        from csasn.runs import open_run
+
+        name = type(self).__name__.lower()
+        run = open_run(self.run)  # before the stage is imported: a wrong folder is refused at once
+        with Bars() as bars:
+            written = stage(name)(run, bars)
+        tell_weights(run, name)
+        return wrote(name, written)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(OfRun):
+    """Train CSASN and its rivals on every fold; goes on from the last saved step."""
+
+    devices: int = 1
+    """Devices of this machine that share every batch: GPUs, or processes on a CPU."""
+    nodes: int = 1
+    """Machines that take part, each with as many devices; started by SLURM or torchrun."""
+    profile: bool = False
+    """Print where the time of a training step goes, measured on a few steps of which nothing is kept; train nothing."""
+
+    def __call__(self) -> int:
+        """Train, or profile; with several devices the first process alone reports."""
+        from csasn.learning.fit import fit_run
+        from csasn.learning.profile import profile_run, table
+        from csasn.network.sharing import process_number
+        from csasn.runs import open_run
+
+        run = open_run(self.run)
+        if self.profile:
+            with Bars() as bars:
+                profiles = profile_run(run, report=bars.report)
+            print("\n".join(table(profiles)))
+            return 0
+        try:
+            with Bars() as bars:
+                written = fit_run(run, report=bars.report, say=bars.say, n_devices=self.devices, n_nodes=self.nodes)
+        except StoppedError:
+            if process_number() > 0:
+                return 0
+            raise
+        if process_number() > 0:
+            return 0
+        tell_weights(run, "fit")
+        return wrote("fit", written)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Say how far the training of a run is: a line a model and fold, and whether a process is training now."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+
+    def __call__(self) -> int:
+        """Read the run folder only; nothing is locked or written."""
+        from csasn.learning.status import lines, status_of
+        from csasn.runs import open_run
+
+        print("\n".join(lines(status_of(open_run(self.run)))))
+        return 0
+
+
+class Predict(OfRun):
+    """Read the tuning and test images of every fold with the models trained for it."""
+
+
+class Audit(OfRun):
+    """Read test images without marks, without the nodule and from their border alone; `evaluate` says what leaks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal(OfRun):
+    """Try "none of the trained types": train CSASN without each rare class and read foreign pictures; then evaluate."""
+
+    foreign: tuple[Path, ...] = ()
+    """Cohort folders of other organs or devices, beside the photographs and noise that are always read."""
+
+    def __call__(self) -> int:
+        """Write refusal/; `csasn evaluate` turns it into refusal.json."""
+        from csasn.reading.refusal import refusal_run
+        from csasn.runs import open_run
+
+        run = open_run(self.run)
+        with Bars() as bars:
+            written = refusal_run(run, self.foreign, report=bars.report, say=bars.say)
+        return wrote("refusal's readings", written)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(OfRun):
+    """Turn predictions into metrics with intervals, per patient, nodule and image."""
+
+    beside: Path | None = None
+    """Run folder of the same cohort under another split, whose figures are set beside these with paired intervals."""
+
+    def __call__(self) -> int:
+        """Write metrics.json."""
+        if self.beside is None:
+            return OfRun.__call__(self)
+        from csasn.evidence.evaluate import evaluate_run
+        from csasn.runs import open_run
+
+        return wrote("evaluate", evaluate_run(open_run(self.run), beside_run=open_run(self.beside)))
+
+
+class Report(OfRun):
+    """Write report.html, one self-contained page, and its figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The main job: split, fit, predict, audit, evaluate and report, in this order; goes on where it stopped."""
+
+    cohort: Path
+    """Cohort folder made by ingest or simulate."""
+    out: Path
+    """Run folder to make, or to go on with."""
+    config: Path | None = None
+    """TOML file of settings that differ from the defaults, for instance configs/lite.toml."""
+    settings: ClassVar[Any]  # a Configuration; becomes an argument in `configured`
+
+    def __call__(self) -> int:
+        """Run every stage that is not finished yet."""
+        from csasn.runs import ON_REQUEST, STAGES, create_run
+
+        run = create_run(self.cohort, self.out, self.settings)
+        for name in (each for each in STAGES if each not in ON_REQUEST):
+            if run.finished(name):
+                print(f"{name}: already done")
+                continue
+            started = time.perf_counter()
+            with Bars() as bars:
+                written = stage(name)(run, bars)
+            print(f"{name}: {time.perf_counter() - started:.0f} s, wrote {written}")
+            tell_weights(run, name)
+        return wrote("report", run.path("report.html"))
+
+
+def stage(name: str) -> Callable[[Any, Bars], Path]:
+    """The function behind a stage's name; torch is imported by those that open a model alone."""
+    if name == "split":
+        from csasn.cohort.split import split_run
+
+        return lambda run, _: split_run(run)
+    if name == "fit":
+        from csasn.learning.fit import fit_run
+
+        return lambda run, bars: fit_run(run, report=bars.report, say=bars.say)
+    if name == "predict":
+        from csasn.reading.predict import predict_run
+
+        return lambda run, bars: predict_run(run, report=bars.report)
+    if name == "audit":
+        from csasn.reading.audit import audit_run
+
+        return lambda run, bars: audit_run(run, report=bars.report)
+    if name == "evaluate":
+        from csasn.evidence.evaluate import evaluate_run
+
+        return lambda run, _: evaluate_run(run)
+    from csasn.report.page import report_run
+
+    return lambda run, _: report_run(run)
