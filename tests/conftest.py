@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Tests run commands in folders of their own, where a relative path would lead elsewhere.
@@ -30,3 +31,10 @@ def data_folder() -> Path:
 def weights_folder() -> Path:
     """The folder of pretrained weights (CSASN_WEIGHTS, else ../shared/weights beside the checkout)."""
     return _folder_or_skip("CSASN_WEIGHTS", SHARED / "weights")
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    """A smooth picture without anything like a letter."""
+    rows, columns = np.mgrid[0:48, 0:64]
+    return (rows * 3 + columns).astype(np.uint8)
