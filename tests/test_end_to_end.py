@@ -125,6 +125,24 @@ def test_refusal_and_shortcuts_are_answered_for_every_patient(simulated_run: Pat
     assert [each["n_sites"] for each in shortcuts["site_readable"]] == [2, 2]
 
 
+def test_rare_errors_are_shown_with_training_nodules_of_their_own_fold(simulated_run: Path) -> None:
+    similar = json.loads((simulated_run / "similar.json").read_text())
+    predictions = pl.read_parquet(simulated_run / "predictions.parquet").filter(pl.col("model") == "csasn")
+    split = pl.read_csv(simulated_run / "split.csv")
+    assert similar["rare_classes"] == ["FTC", "MTC", "ATC"]
+    assert similar["errors"]
+    for error in similar["errors"]:
+        assert error["reference"] in similar["rare_classes"]
+        assert error["predicted"] != error["reference"]
+        tested = predictions.filter(pl.col("nodule_id") == error["nodule_id"], pl.col("partition") == "test")
+        assert set(tested["fold"]) == {error["fold"]}
+        trained = split.filter(pl.col("fold") == error["fold"], pl.col("partition") == "train")["image_path"]
+        assert {each["image_path"] for each in error["similar"]} <= set(trained)
+        assert len({each["patient_id"] for each in error["similar"]}) == 4
+    page = (simulated_run / "report.html").read_text()
+    assert all(f'id="{name}"' in page for name in ("refusal", "shortcuts", "similar"))
+
+
 def test_changed_embeddings_are_refused(simulated_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(simulated_run, run, ignore=shutil.ignore_patterns("cache"))

@@ -11,7 +11,8 @@ from csasn.evidence.evaluate import evaluate_run
 from csasn.report.drawing import draw
 from csasn.report.figures.confusion import confusion
 from csasn.report.page import report_run
-from csasn.report.sections.errors import hardest_errors, thumbnail
+from csasn.report.sections.errors import hardest_errors
+from csasn.report.thumbnail import thumbnail
 from csasn.runs import Run
 from synthetic_run import make_run
 

@@ -263,6 +263,8 @@ class ScrutinySettings(Settings):
     """Share of the tuning patients beyond the refusal threshold."""
     n_neighbours: Annotated[int, Field(ge=1)] = 10
     """Training images to the last of which the distance is taken."""
+    n_similar: Annotated[int, Field(ge=1)] = 4
+    """Nearest training nodules found for each nodule of a rare class that was read wrongly."""
     n_permutations: Annotated[int, Field(ge=99)] = 1999
     """Permutations of the labels behind each p-value of the shortcut audit."""
     false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01

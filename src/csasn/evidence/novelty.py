@@ -82,12 +82,12 @@ def fit_detectors(train: Images, group: NDArray[Any], tuning: Images, *, n_neigh
     (Sun 2022, arXiv 2204.06507). gate: Mahalanobis distance of the picture's own statistics. combined: the larger of
     mahalanobis and gate.
     """
-    scale = np.maximum(train.embedding.std(axis=0), TINY + 1e-3 * train.embedding.std())
+    scale = column_scale(train.embedding)
     k = min(n_neighbours, len(train.embedding))
     centre, spread = train.statistics.mean(axis=0), np.maximum(train.statistics.std(axis=0), 1e-6)
     fitted = Detectors(
         classes=fit_gaussians(train.embedding / scale, group),
-        neighbours=NearestNeighbors(n_neighbors=k).fit(_unit(train.embedding / scale)),
+        neighbours=NearestNeighbors(n_neighbors=k).fit(on_sphere(train.embedding, scale)),
         scale=scale,
         gate=fit_gaussians((train.statistics - centre) / spread, np.zeros(len(train.statistics))),
         gate_centre=centre,
@@ -104,7 +104,7 @@ def fit_detectors(train: Images, group: NDArray[Any], tuning: Images, *, n_neigh
 def _raw(fitted: Detectors, images: Images) -> dict[str, Array]:
     """Distances as each detector gives them; those that are squared or heavy-tailed by their logarithm."""
     embedding = images.embedding / fitted.scale
-    distances, _ = fitted.neighbours.kneighbors(_unit(embedding))
+    distances, _ = fitted.neighbours.kneighbors(on_sphere(images.embedding, fitted.scale))
     gate = fitted.gate.distance((images.statistics - fitted.gate_centre) / fitted.gate_spread)
     return {
         "energy": images.energy,
@@ -114,8 +114,15 @@ def _raw(fitted: Detectors, images: Images) -> dict[str, Array]:
     }
 
 
-def _unit(points: Array) -> Array:
-    return np.asarray(points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), TINY))
+def column_scale(embedding: Array) -> Array:
+    """The SD of each column of training embeddings (n, D), floored at a thousandth of the SD of them all (D,)."""
+    return np.asarray(np.maximum(embedding.std(axis=0), TINY + 1e-3 * embedding.std()))
+
+
+def on_sphere(points: Array, scale: Array) -> Array:
+    """Points (m, D) over the columns' scale (D,), brought to unit length."""
+    scaled = points / scale
+    return np.asarray(scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), TINY))
 
 
 def fpr_at_sensitivity(novel: NDArray[np.bool_], novelty: Array, *, sensitivity: float = 0.95) -> float:

@@ -1,7 +1,8 @@
-"""What lies beyond the figures, each in a file of its own: refusal, shortcuts, explanations and similar patients."""
+"""What lies beyond the figures, each in a file of its own: refusal, shortcuts and similar patients."""
 
 from csasn.evidence.audit import shortcuts_content
 from csasn.evidence.refusal import refusal_content
+from csasn.evidence.similar import similar_content
 from csasn.files import write_json
 from csasn.runs import Run
 
@@ -12,6 +13,7 @@ def scrutinise(run: Run) -> tuple[str, ...]:
     stages = run.stages()
     if "embeddings/fold0.parquet" in str(stages.get("predict")):
         contents["refusal.json"] = refusal_content(run)
+        contents["similar.json"] = similar_content(run)
     if "audit" in stages:
         contents["shortcuts.json"] = shortcuts_content(run)
     for name, content in contents.items():

@@ -29,6 +29,11 @@ class Material:
         """metrics.json."""
         return read_json(self.run.require("metrics.json"))
 
+    def beyond(self, name: str) -> dict[str, Any] | None:
+        """A file that `evaluate` wrote beside metrics.json, or None where this run gave no reason to write it."""
+        outputs = self.run.stages()["evaluate"]["outputs"]
+        return read_json(self.run.require(name)) if name in str(outputs) else None
+
     @cached_property
     def predictions(self) -> pl.DataFrame:
         """predictions.parquet."""

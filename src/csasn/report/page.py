@@ -17,9 +17,12 @@ from csasn.report.sections.cohort import checks, cohort
 from csasn.report.sections.errors import errors
 from csasn.report.sections.limits import limits
 from csasn.report.sections.made import made
+from csasn.report.sections.refusal import refusal
 from csasn.report.sections.results import curves, headline, mistaken, results
 from csasn.report.sections.rivals import rivals
 from csasn.report.sections.sets import sets
+from csasn.report.sections.shortcuts import shortcuts
+from csasn.report.sections.similar import similar
 from csasn.report.sections.sites import sites, subgroups
 from csasn.report.sections.training import training
 from csasn.report.sections.value import value
@@ -36,9 +39,12 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     subgroups,
     calibration,
     sets,
+    refusal,
     value,
+    shortcuts,
     rivals,
     errors,
+    similar,
     training,
     limits,
     made,

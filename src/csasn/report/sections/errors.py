@@ -1,20 +1,18 @@
 """The hardest errors, with their pictures."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from PIL import Image
 
 from csasn.evidence.aggregation import MAIN_MODEL, per_unit, tested_rows, units_of
 from csasn.report.blocks import Picture, Pictures, Section, Words
 from csasn.report.material import Material
+from csasn.report.thumbnail import thumbnail
 from csasn.schema import ClassList
 
 N_ERRORS = 12
-THUMBNAIL_PX = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,31 +83,3 @@ def _picture(root: Path, error: HardError) -> Picture:
         ),
         alt=f"Ultrasound image of patient {error.patient_id}",
     )
-
-
-def thumbnail(root: Path, image_path: str) -> tuple[bytes | None, str]:
-    """A grey PNG of at most THUMBNAIL_PX a side, or None and why there is none."""
-    path = (root / image_path).resolve()
-    if not path.is_relative_to(root.resolve()):
-        return None, "the path leads out of the images' folder"
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            grey = _grey(picture)
-    except FileNotFoundError:
-        return None, "the picture is missing"
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        return None, f"the picture cannot be shown ({type(error).__name__})"
-    grey.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    grey.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue(), ""
-
-
-def _grey(picture: Image.Image) -> Image.Image:
-    """Eight-bit grey; deeper pixels are spread over their own range rather than clipped."""
-    if not picture.mode.startswith(("I", "F")):
-        return picture.convert("L")
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
-    span = float(values.max() - values.min()) or 1.0
-    return Image.fromarray(np.uint8((values - values.min()) / span * 255))

@@ -1,0 +1,87 @@
+"""Similar patients: the training nodules that lie nearest to each rare nodule that was read wrongly."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from csasn.evidence.aggregation import MAIN_MODEL, per_unit, tested_rows, units_of
+from csasn.evidence.novelty import column_scale, on_sphere
+from csasn.evidence.ranking import Array
+from csasn.evidence.refusal import read_embeddings
+from csasn.runs import Run
+from csasn.schema import rare_classes
+
+OF_A_NODULE = ("site", "patient_id", "nodule_id", "image_path", "reference")
+
+
+def similar_content(run: Run) -> dict[str, object]:
+    """Everything of similar.json: each test nodule of a rare class read as another, and what lay near it in training.
+
+    Nearness is the cosine of mean embeddings by the fold's own model, each column over its training SD; of a patient
+    only the nearest nodule is told. Errors stand in the order of their probability for the reference class.
+    """
+    errors = _rare_errors(run)
+    n_similar, found = run.configuration.scrutiny.n_similar, []
+    for fold in errors["fold"].unique().sort().to_list():
+        nodules = nodules_of(read_embeddings(run, "embeddings", fold))
+        train, test = (nodules.filter(pl.col("partition") == part) for part in ("train", "test"))
+        own = errors.filter(pl.col("fold") == fold)
+        asked = own.select("nodule_id").join(test, on="nodule_id", validate="1:1", maintain_order="left")
+        cosine = cosines(_points(asked), _points(train))
+        found += list(_told(own, train, cosine, n_similar))
+    return {
+        "rare_classes": list(rare_classes(run.manifest())),
+        "n_similar": n_similar,
+        "errors": sorted(found, key=lambda each: (each["p_reference"], each["nodule_id"])),
+    }
+
+
+def nodules_of(images: pl.DataFrame) -> pl.DataFrame:
+    """Image rows with keys, labels and embeddings -> a row a nodule: its first image and its mean embedding."""
+    grouped = images.sort("image_path").group_by("partition", "nodule_id", maintain_order=True)
+    told = pl.col("site", "patient_id", "malignant", "subtype", "image_path").first()
+    nodules = grouped.agg(told, pl.col("embedding"))
+    means = np.stack([np.mean(each.to_numpy(), axis=0, dtype=np.float64) for each in nodules["embedding"]])
+    reference = pl.col("subtype").fill_null(
+        pl.when("malignant").then(pl.lit("malignant")).otherwise(pl.lit("not malignant"))
+    )
+    return nodules.with_columns(reference.alias("reference"), pl.Series("embedding", means)).sort("nodule_id")
+
+
+def cosines(points: Array, train: Array) -> Array:
+    """Cosines (m, n) of points (m, D) and training points (n, D), after each column was put over its training SD."""
+    scale = column_scale(train)
+    return np.asarray(on_sphere(points, scale) @ on_sphere(train, scale).T)
+
+
+def _points(nodules: pl.DataFrame) -> Array:
+    return np.asarray(nodules["embedding"].to_numpy(), dtype=np.float64)
+
+
+def _rare_errors(run: Run) -> pl.DataFrame:
+    """Test nodules of a rare class that CSASN read as another: fold, keys, reference, predicted, p_reference."""
+    classes, predictions = run.classes(), pl.read_parquet(run.require("predictions.parquet"))
+    nodules = tested_rows(per_unit(predictions, classes, unit="nodule"), MAIN_MODEL)
+    units = units_of(nodules, classes)
+    predicted = units.y_prob.argmax(axis=1)
+    read = nodules.select("fold", "site", "patient_id", "nodule_id", "image_path", reference=pl.col("subtype"))
+    read = read.with_columns(
+        predicted=pl.Series([classes.names[k] for k in predicted.tolist()], dtype=pl.String),
+        p_reference=pl.Series(units.y_prob[np.arange(len(nodules)), units.y_true]),
+        wrong=pl.Series(units.known & (predicted != units.y_true)),
+    )
+    return read.filter("wrong", pl.col("reference").is_in(list(rare_classes(run.manifest()))))
+
+
+def _told(errors: pl.DataFrame, train: pl.DataFrame, cosine: Array, n_similar: int) -> Iterator[dict[str, object]]:
+    """A record an error with its nearest training nodules, one a patient, nearest first."""
+    for row, near in zip(errors.drop("wrong").iter_rows(named=True), cosine, strict=True):
+        yield {**row, "similar": nearest_of(train, near, n_similar=n_similar)}
+
+
+def nearest_of(train: pl.DataFrame, cosine: Array, *, n_similar: int) -> list[dict[str, object]]:
+    """The nearest of the training nodules (n rows, cosine (n,)) as records, the nearest nodule of a patient alone."""
+    ordered = train.select(OF_A_NODULE).with_columns(cosine=pl.Series(cosine))
+    ordered = ordered.sort("cosine", "nodule_id", descending=[True, False])
+    return ordered.unique("patient_id", keep="first", maintain_order=True).head(n_similar).to_dicts()

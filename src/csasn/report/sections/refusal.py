@@ -1,0 +1,74 @@
+"""Whether the model notices what it was never trained on, and what abstaining would cost."""
+
+from typing import Any
+
+from csasn.report.blocks import Block, Section, Table, Words
+from csasn.report.figures.risk_coverage import risk_coverage
+from csasn.report.material import Material, rows_of
+from csasn.report.records import ends_text, number
+
+
+def refusal(material: Material) -> Section | None:
+    """Risk against coverage, what the thresholds refuse, and, where it was tried, what is recognised as untrained."""
+    found = material.beyond("refusal.json")
+    if found is None:
+        return None
+    curves = found["risk_coverage"]
+    risk = {name: each["risk"] for name, each in curves.items() if isinstance(each, dict)}
+    share = 100 * found["refused_fraction"]
+    text = (
+        "Five detectors say how far a patient's pictures lie from the training ones: energy of the logits; distance of "
+        "the embedding to the nearest class (mahalanobis) and to the nearest training images (neighbours); a gate on "
+        "the grey levels and speckle of the picture alone; and the larger of mahalanobis and gate (combined). Each "
+        f"threshold was frozen where it refuses {share:.0f} % of the tuning patients."
+    )
+    tried = rows_of(found["recognised"])
+    blocks: list[Block] = [Words(text=text)]
+    if not tried:
+        blocks.append(
+            Words(
+                text="Whether types that were never trained on are recognised was not tried in this run: "
+                "`csasn refusal` trains without each rare class, and `csasn evaluate` then fills this section.",
+            )
+        )
+    else:
+        blocks.append(
+            Table(
+                name="refusal-recognised",
+                caption="What was never trained on, against the known test patients (AUROC 0.5: not recognised at all)",
+                head=("Never trained on", "Detector", "Novel", "Known", "AUROC", "FPR at 95 %", "Refused", "Note"),
+                rows=[_recognised(each) for each in tried],
+                wide=frozenset({7}),
+            )
+        )
+    blocks += [
+        material.drawing(
+            "risk-coverage",
+            f"Errors among the patients kept as the most novel are refused first, {curves['n']:,} patients. A detector "
+            "whose line does not fall to the left says nothing about errors. Least probability: 1 minus the largest "
+            "class probability, which needs no detector.",
+            lambda: risk_coverage(curves["coverage"], risk),
+        ),
+        Table(
+            name="refused",
+            caption="Known test patients beyond the frozen thresholds, with Wilson intervals",
+            head=("Detector", "Class", "Patients", "Refused"),
+            rows=[_refused(each) for each in rows_of(found["refused"])],
+            folded=True,
+        ),
+    ]
+    return Section(
+        id="refusal", title="Whether it notices what it was not trained on", short="Refusal", blocks=tuple(blocks)
+    )
+
+
+def _recognised(row: dict[str, Any]) -> list[str]:
+    novel = f"{row['novel']} ({'left out of training' if row['kind'] == 'held-out class' else 'foreign pictures'})"
+    counts = [f"{row['n_novel']:,} {row['unit']}s", f"{row['n_known']:,} patients"]
+    figures = [ends_text(row["auroc"], row["low"], row["high"]), number(row["fpr_at_95"]), number(row["refused"])]
+    return [novel, row["detector"], *counts, *figures, row["note"]]
+
+
+def _refused(row: dict[str, Any]) -> list[str]:
+    target = "all patients" if row["target"] == "all" else row["target"]
+    return [row["detector"], target, f"{row['n']:,}", ends_text(row["share"], row["low"], row["high"])]

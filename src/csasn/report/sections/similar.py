@@ -1,0 +1,54 @@
+"""The training nodules most like each rare nodule that was read wrongly."""
+
+from typing import Any
+
+from csasn.report.blocks import Picture, Pictures, Section, Words
+from csasn.report.material import Material, rows_of
+from csasn.report.thumbnail import thumbnail
+
+N_SHOWN = 6  # errors with pictures; similar.json has them all
+
+
+def similar(material: Material) -> Section | None:
+    """A strip an error: the nodule, then its nearest training nodules with their reference standard."""
+    found = material.beyond("similar.json")
+    if found is None or not found["rare_classes"]:
+        return None
+    errors, rare = rows_of(found["errors"]), ", ".join(found["rare_classes"])
+    if not errors:
+        text = f"No test nodule of a rare class ({rare}) was read as another."
+    else:
+        own = sum(row["similar"][0]["reference"] == row["reference"] for row in errors)
+        text = (
+            f"{len(errors)} test nodule(s) of a rare class ({rare}) were read as another. Beside each stand the "
+            "training nodules that the model's own embedding puts nearest to it, with their reference standard: what "
+            f"it took the nodule for. The nearest one is of the nodule's own class for {own} of {len(errors)}."
+        )
+        if len(errors) > N_SHOWN:
+            text += f" The {N_SHOWN} with the least probability for their class are shown; similar.json has them all."
+    strips = (
+        Pictures(pictures=(_error(material, row), *(_near(material, each) for each in row["similar"])))
+        for row in errors[:N_SHOWN]
+    )
+    return Section(
+        id="similar",
+        title="What rare nodules were mistaken for",
+        short="Similar patients",
+        blocks=(Words(text=text), *strips),
+    )
+
+
+def _error(material: Material, row: dict[str, Any]) -> Picture:
+    lines = (f"{row['reference']}, p = {row['p_reference']:.3f}", f"read as {row['predicted']}")
+    return _picture(material, row, title="Read wrongly", lines=lines)
+
+
+def _near(material: Material, row: dict[str, Any]) -> Picture:
+    return _picture(material, row, title=row["reference"], lines=(f"training, cosine {row['cosine']:.2f}",))
+
+
+def _picture(material: Material, row: dict[str, Any], *, title: str, lines: tuple[str, ...]) -> Picture:
+    png, missing = thumbnail(material.run.images_root(), row["image_path"])
+    placed = (*lines, f"site {row['site']}", f"patient {row['patient_id']}")
+    alt = f"Ultrasound image of patient {row['patient_id']}"
+    return Picture(png=png, missing=missing, title=title, lines=placed, alt=alt)

@@ -1,0 +1,37 @@
+"""A small grey picture for the page, or why there is none."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+THUMBNAIL_PX = 200
+
+
+def thumbnail(root: Path, image_path: str) -> tuple[bytes | None, str]:
+    """A grey PNG of at most THUMBNAIL_PX a side, or None and why there is none."""
+    path = (root / image_path).resolve()
+    if not path.is_relative_to(root.resolve()):
+        return None, "the path leads out of the images' folder"
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            grey = _grey(picture)
+    except FileNotFoundError:
+        return None, "the picture is missing"
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return None, f"the picture cannot be shown ({type(error).__name__})"
+    grey.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    grey.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue(), ""
+
+
+def _grey(picture: Image.Image) -> Image.Image:
+    """Eight-bit grey; deeper pixels are spread over their own range rather than clipped."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture.convert("L")
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+    span = float(values.max() - values.min()) or 1.0
+    return Image.fromarray(np.uint8((values - values.min()) / span * 255))

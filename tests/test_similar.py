@@ -1,0 +1,63 @@
+"""Similar patients: cosines against scikit-learn's, nodules by hand, and the section's words."""
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics.pairwise import cosine_similarity
+
+from csasn.evidence.similar import cosines, nearest_of, nodules_of
+from csasn.report.sections.shortcuts import verdict
+
+
+def test_cosines_are_those_of_scikit_learn_once_each_column_is_over_its_training_sd() -> None:
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(60, 8)) * np.arange(1, 9) ** 3
+    points = rng.normal(size=(5, 8)) * np.arange(1, 9) ** 3
+    expected = cosine_similarity(points / train.std(axis=0), train / train.std(axis=0))
+    assert cosines(points, train) == pytest.approx(expected, abs=1e-12)
+    assert cosines(train * [1e3] * 8, train).diagonal() == pytest.approx(1)
+
+
+def test_a_nodule_is_the_mean_of_its_images_under_its_own_partition() -> None:
+    images = pl.DataFrame(
+        {
+            "partition": ["train", "train", "test"],
+            "image_path": ["b.png", "a.png", "c.png"],
+            "site": ["s"] * 3,
+            "patient_id": ["p", "p", "q"],
+            "nodule_id": ["n", "n", "m"],
+            "malignant": [True, True, False],
+            "subtype": ["FTC", "FTC", None],
+            "embedding": pl.Series([[1.0, 2.0], [3.0, 6.0], [5.0, 5.0]], dtype=pl.Array(pl.Float32, 2)),
+        }
+    )
+    found = nodules_of(images)
+    assert found["nodule_id"].to_list() == ["m", "n"]
+    assert found["image_path"].to_list() == ["c.png", "a.png"]
+    assert found["reference"].to_list() == ["not malignant", "FTC"]
+    assert found["embedding"].to_numpy().tolist() == [[5.0, 5.0], [2.0, 4.0]]
+
+
+def test_the_nearest_are_told_nearest_first_and_one_a_patient() -> None:
+    train = pl.DataFrame(
+        {
+            "site": ["s"] * 4,
+            "patient_id": ["p", "p", "q", "r"],
+            "nodule_id": ["p1", "p2", "q1", "r1"],
+            "image_path": ["1", "2", "3", "4"],
+            "reference": ["FTC", "FTC", "PTC", "benign"],
+        }
+    )
+    found = nearest_of(train, np.array([0.2, 0.9, 0.5, 0.5]), n_similar=3)
+    assert [each["nodule_id"] for each in found] == ["p2", "q1", "r1"]
+    assert [each["cosine"] for each in found] == [0.9, 0.5, 0.5]
+    assert len(nearest_of(train, np.zeros(4), n_similar=9)) == 3
+
+
+def test_the_verdict_is_alarm_no_alarm_or_not_measurable() -> None:
+    yes = {"question": "a?", "alarm": True, "p": 0.001}
+    no, unasked = {"question": "b?", "alarm": False, "p": 0.5}, {"question": "c?", "alarm": False, "p": None}
+    assert verdict([yes, no], alarm=True) == "ALARM. The answer is yes to: a?"
+    assert verdict([no, no], alarm=False) == "No alarm."
+    assert verdict([no, unasked], alarm=False) == "No alarm. Not measurable: c?"
+    assert verdict([unasked], alarm=False).startswith("Not measurable")
