@@ -18,8 +18,8 @@ OF_A_NODULE = ("site", "patient_id", "nodule_id", "image_path", "reference")
 def similar_content(run: Run) -> dict[str, object]:
     """Everything of similar.json: each test nodule of a rare class read as another, and what lay near it in training.
 
-    Nearness is the cosine of mean embeddings by the fold's own model, each column over its training SD; of a patient
-    only the nearest nodule is told. Errors stand in the order of their probability for the reference class.
+    Nearness is the cosine of mean embeddings by the fold's own model, standardised on its training nodules; of a
+    patient only the nearest nodule is told. Errors stand in the order of their probability for the reference class.
     """
     errors = _rare_errors(run)
     n_similar, found = run.configuration.scrutiny.n_similar, []
@@ -50,9 +50,12 @@ def nodules_of(images: pl.DataFrame) -> pl.DataFrame:
 
 
 def cosines(points: Array, train: Array) -> Array:
-    """Cosines (m, n) of points (m, D) and training points (n, D), after each column was put over its training SD."""
-    scale = column_scale(train)
-    return np.asarray(on_sphere(points, scale) @ on_sphere(train, scale).T)
+    """Cosines (m, n) of points (m, D) and training points (n, D), from the training mean, each column over its SD.
+
+    Pooled features are positive: seen from the origin they would all point the same way.
+    """
+    centre, scale = train.mean(axis=0), column_scale(train)
+    return np.asarray(on_sphere(points - centre, scale) @ on_sphere(train - centre, scale).T)
 
 
 def _points(nodules: pl.DataFrame) -> Array:

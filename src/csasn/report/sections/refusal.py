@@ -32,15 +32,25 @@ def refusal(material: Material) -> Section | None:
             )
         )
     else:
-        blocks.append(
+        detectors = tuple(dict.fromkeys(each["detector"] for each in tried))
+        blocks += [
+            Table(
+                name="refusal-auroc",
+                caption="AUROC of what was never trained on against the known test patients (0.5: not recognised), "
+                f"with {material.level} bootstrap intervals",
+                head=("Never trained on", "Novel", *detectors),
+                rows=_side_by_side(tried),
+            ),
             Table(
                 name="refusal-recognised",
-                caption="What was never trained on, against the known test patients (AUROC 0.5: not recognised at all)",
+                caption="The same by detector, with the known patients refused where 95 % of the novel are (FPR at "
+                "95 %), and the novel beyond the frozen threshold",
                 head=("Never trained on", "Detector", "Novel", "Known", "AUROC", "FPR at 95 %", "Refused", "Note"),
                 rows=[_recognised(each) for each in tried],
                 wide=frozenset({7}),
-            )
-        )
+                folded=True,
+            ),
+        ]
     blocks += [
         material.drawing(
             "risk-coverage",
@@ -62,11 +72,23 @@ def refusal(material: Material) -> Section | None:
     )
 
 
+def _novel(row: dict[str, Any]) -> str:
+    return f"{row['novel']} ({'left out of training' if row['kind'] == 'held-out class' else 'foreign pictures'})"
+
+
+def _side_by_side(tried: list[dict[str, Any]]) -> list[list[str]]:
+    """A row a novelty, its detectors in columns."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in tried:
+        cells = found.setdefault((_novel(row), f"{row['n_novel']:,} {row['unit']}s"), [])
+        cells.append(ends_text(row["auroc"], row["low"], row["high"]))
+    return [[*novel, *cells] for novel, cells in found.items()]
+
+
 def _recognised(row: dict[str, Any]) -> list[str]:
-    novel = f"{row['novel']} ({'left out of training' if row['kind'] == 'held-out class' else 'foreign pictures'})"
     counts = [f"{row['n_novel']:,} {row['unit']}s", f"{row['n_known']:,} patients"]
     figures = [ends_text(row["auroc"], row["low"], row["high"]), number(row["fpr_at_95"]), number(row["refused"])]
-    return [novel, row["detector"], *counts, *figures, row["note"]]
+    return [_novel(row), row["detector"], *counts, *figures, row["note"]]
 
 
 def _refused(row: dict[str, Any]) -> list[str]:

@@ -17,8 +17,9 @@ def shortcuts(material: Material) -> Section | None:
     questions = rows_of(found["questions"])
     how = (
         "Test pictures were read again without marks (text, calipers), without the nodule, and from their border "
-        "alone. Patients are compared within their site only, so that differing class mixes raise no alarm. The rule: "
-        f"{found['rule']} (false alarm rate {found['false_alarm_rate']:g}, smallest AUROC {found['smallest_auroc']:g})."
+        "alone. Patients are compared within their site only, so that differing class mixes raise no alarm. An alarm "
+        f"needs a p, adjusted by Holm over the questions, of at most {found['false_alarm_rate']:g} (the chance of any "
+        f"false alarm) and an AUROC within sites of at least {found['smallest_auroc']:g}."
     )
     left_out = found["n_without_border_check"]
     limit = "No alarm is no proof: a leak smaller than so few patients can show, or of another kind, stays unseen."
