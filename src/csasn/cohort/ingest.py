@@ -9,12 +9,14 @@ from pathlib import Path
 import polars as pl
 
 from csasn.cohort.cohort_folder import write_cohort
+from csasn.cohort.dicom_items import read_dicom_item
 from csasn.cohort.integrity import NODULE_LABELS_CHECK
 from csasn.cohort.items import Item, Reading, Shot, read_item
 from csasn.cohort.label_table import read_labels
 from csasn.cohort.labels import vocabulary, with_subtypes
 from csasn.cohort.layouts import Layout, layout_of, read_source
 from csasn.cohort.ledger import FIXES, LedgerRow, RefusedPicture
+from csasn.cohort.member_items import read_member_item
 from csasn.cohort.pacs import Door, export_source
 from csasn.cohort.pseudonyms import keep_secret, open_pseudonyms, write_crosswalk
 from csasn.cohort.rows import NOTHING_WRITTEN
@@ -157,6 +159,7 @@ def _item(row: Mapping[str, object], found: Source, scratch: Path, settings: Ing
     return Item(
         path=found.root / path,
         kind="dicom" if door is not None else "picture" if member is None else "member",
+        reader=read_dicom_item if door is not None else None if member is None else read_member_item,
         member=member if isinstance(member, int) else 0,
         mask_paths=tuple(found.root / str(name) for name in masks if name is not None),
         outlines=tuple(tuple((x, y) for x, y in polygon) for polygon in _listed(row.get("outlines"))),

@@ -2,22 +2,24 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from csasn.cohort.dicom.identity import Identity
-from csasn.cohort.dicom.reading import is_dicom, read_dicom
+from csasn.cohort.dicom.preamble import is_dicom
 from csasn.cohort.fingerprints import Fingerprint, fingerprint
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import open_picture, pixel_sha256, read_mask
-from csasn.cohort.published.stanford_cine import read_member
 from csasn.config import DicomSettings
 from csasn.files import file_sha256
+
+if TYPE_CHECKING:  # worker processes of pictures start sooner without pydicom
+    from csasn.cohort.dicom.identity import Identity
 
 Polygon = tuple[tuple[float, float], ...]  # (x, y) in px
 PNG_LEVEL = 1  # speckle hardly compresses: a higher level costs time for nothing
@@ -32,6 +34,8 @@ class Item:
 
     path: Path
     kind: Literal["picture", "dicom", "member"] = "picture"
+    reader: "Callable[[Item], Reading] | None" = None
+    """How it is read where it is no picture file; worker processes import what that needs with the first item."""
     member: int = 0
     mask_paths: tuple[Path, ...] = ()
     outlines: tuple[Polygon, ...] = ()
@@ -67,7 +71,7 @@ class Reading:
 
     shots: tuple[Shot, ...] = ()
     refused: tuple[tuple[int | None, str, str], ...] = ()
-    identity: Identity | None = None
+    identity: "Identity | None" = None
     view: str | None = None
     laterality: str | None = None
     device: str | None = None
@@ -76,18 +80,13 @@ class Reading:
 def read_item(item: Item) -> Reading:
     """Read one item; what cannot be used comes back as a refusal, never as an exception."""
     try:
-        match item.kind:
-            case "dicom":
-                return _read_dicom(item)
-            case "member":
-                return _read_member(item)
-            case _:
-                return _read_picture(item)
+        return (item.reader or read_picture_item)(item)
     except RefusedPicture as refusal:
         return Reading(refused=((None, refusal.code, refusal.reason),))
 
 
-def _read_picture(item: Item) -> Reading:
+def read_picture_item(item: Item) -> Reading:
+    """The one picture of a picture file."""
     try:
         picture = open_picture(item.path, item.declared_sha256)
     except RefusedPicture as refusal:
@@ -96,30 +95,7 @@ def _read_picture(item: Item) -> Reading:
             raise RefusedPicture("dicom-file", advice) from refusal
         raise
     mask = _mask_of(item, picture.pixels.shape)
-    return Reading(shots=(_shot(item, picture.pixels, mask, fixes=picture.fixes, sha256=picture.sha256),))
-
-
-def _read_member(item: Item) -> Reading:
-    pixels, mask = read_member(item.path, item.member)
-    if pixels.min() == pixels.max():
-        raise RefusedPicture("blank", f"every pixel has the value {int(pixels[0, 0])}")
-    return Reading(shots=(_shot(item, pixels, mask, fixes=(), sha256=None),))
-
-
-def _read_dicom(item: Item) -> Reading:
-    picture = read_dicom(item.path, item.dicom or DicomSettings())
-    shots = tuple(
-        _shot(item, frame.pixels, None, fixes=frame.fixes, sha256=None, frame=frame.number, mm=frame.pixel_spacing_mm)
-        for frame in picture.frames
-    )
-    return Reading(
-        shots=shots,
-        refused=picture.refused_frames,
-        identity=picture.identity,
-        view=picture.view,
-        laterality=picture.laterality,
-        device=picture.device,
-    )
+    return Reading(shots=(shot_of(item, picture.pixels, mask, fixes=picture.fixes, sha256=picture.sha256),))
 
 
 def _mask_of(item: Item, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
@@ -146,7 +122,7 @@ def _mask_of(item: Item, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     return united
 
 
-def _shot(
+def shot_of(
     item: Item,
     pixels: NDArray[np.uint8],
     mask: NDArray[np.bool_] | None,

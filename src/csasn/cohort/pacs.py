@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from csasn.cohort.dicom.opening import is_dicom
+from csasn.cohort.dicom.preamble import is_dicom
 from csasn.cohort.folders import files_below, unusable
 from csasn.cohort.items import Reading
 from csasn.cohort.label_table import LabelTable

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -157,7 +157,7 @@ def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, .
     """Pixels, whether the format is lossy, the codes of what was done, and the endings that its format goes by."""
     stream = io.BytesIO(content)
     if content.startswith(PNG_SIGNATURE):
-        _check_png(stream)
+        _check_png(content)
     try:
         picture: Image.Image = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -299,20 +299,17 @@ def _windowed(values: NDArray[Any]) -> NDArray[np.uint8]:
     return grey
 
 
-def _check_png(stream: BinaryIO) -> None:
+def _check_png(content: bytes) -> None:
     """Walk the chunks to IEND and check each CRC, which Pillow does for neither the pixels nor the end."""
-    stream.seek(len(PNG_SIGNATURE))
-    kind = b""
+    whole, place, kind = memoryview(content), len(PNG_SIGNATURE), b""
     while kind != b"IEND":
-        head = stream.read(8)
-        n_bytes = int.from_bytes(head[:4], "big")
-        kind = head[4:]
-        body = stream.read(n_bytes + 4)
-        if len(head) < 8 or len(body) < n_bytes + 4:
+        n_bytes, kind = int.from_bytes(whole[place : place + 4], "big"), bytes(whole[place + 4 : place + 8])
+        end = place + 8 + n_bytes
+        if len(kind) < 4 or end + 4 > len(whole):
             raise RefusedPicture("truncated", "the PNG stops before its IEND chunk")
-        if zlib.crc32(kind + body[:-4]) != int.from_bytes(body[-4:], "big"):
+        if zlib.crc32(whole[place + 4 : end]) != int.from_bytes(whole[end : end + 4], "big"):
             raise RefusedPicture("corrupt", f"the checksum of the PNG chunk {kind!r} is wrong")
-    stream.seek(0)
+        place = end + 4
 
 
 def _stops_early(content: bytes) -> bool:

@@ -25,10 +25,10 @@ from pydicom.uid import (
 )
 
 from csasn.cohort.dicom.layout import NATIVE, PLUGINS
+from csasn.cohort.dicom.preamble import PREAMBLE_BYTES
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import refuse_unopenable
 
-PREAMBLE_BYTES = 128
 MAX_HEAD_BYTES = 1 << 20  # of the elements before the data set
 MAX_INFLATED_BYTES = 256_000_000
 MAX_SEQUENCE_DEPTH = 32
@@ -53,18 +53,6 @@ class Opened:
     stream: BinaryIO
     private_tags: bool
     """Whether private elements stand in it, in a sequence or not."""
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a regular file has the letters DICM after its preamble."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            stream.seek(PREAMBLE_BYTES)
-            return stream.read(4) == b"DICM"
-    except (OSError, ValueError):
-        return False
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from csasn.cohort.dicom.decoding import Space, Stored, decoded
 from csasn.cohort.dicom.fragments import Frames, located_frames
 from csasn.cohort.dicom.identity import Identity, charset_unknown, identity_of, text_of
 from csasn.cohort.dicom.layout import Layout, layout_of
-from csasn.cohort.dicom.opening import Opened, is_dicom, opened
+from csasn.cohort.dicom.opening import Opened, opened
 from csasn.cohort.dicom.plane import laterality_of, view_of
+from csasn.cohort.dicom.preamble import is_dicom
 from csasn.cohort.dicom.regions import (
     COLOUR_STEP,
     Region,

@@ -1,0 +1,13 @@
+"""One picture of a file that holds many, as an item."""
+
+from csasn.cohort.items import Item, Reading, shot_of
+from csasn.cohort.ledger import RefusedPicture
+from csasn.cohort.published.stanford_cine import read_member
+
+
+def read_member_item(item: Item) -> Reading:
+    """The picture of that number, with its mask."""
+    pixels, mask = read_member(item.path, item.member)
+    if pixels.min() == pixels.max():
+        raise RefusedPicture("blank", f"every pixel has the value {int(pixels[0, 0])}")
+    return Reading(shots=(shot_of(item, pixels, mask, fixes=(), sha256=None),))
