@@ -128,15 +128,16 @@ def _compared(fault: Fault, folder: Path, result: IngestResult, log: Path) -> Ou
     seconds, peak = _measures(log)
     limits = [f"an item took {seconds:.1f} s"] if seconds > LIMIT_S else []
     limits += [f"an item took {peak >> 20} MiB"] if peak > LIMIT_BYTES else []
-    if result.n_items != result.n_used + result.n_refused or result.n_used != len(fault.used):
-        limits.append(f"{result.n_items} items in, {result.n_used} used, {result.n_refused} refused")
+    n_refused = len(set(refused) - set(used))  # of the ledger, not by subtraction
+    if result.n_items != len(used) + n_refused or result.n_used != len(used):
+        limits.append(f"{result.n_items} items in, {len(used)} used, {n_refused} refused")
     return Outcome(
         wrong=tuple(codes + pixels + limits),
         wrong_codes=len(codes),
         wrong_pixels=len(pixels),
         n_items=result.n_items,
-        n_used=result.n_used,
-        n_refused=result.n_refused,
+        n_used=len(used),
+        n_refused=n_refused,
         slowest_s=seconds,
         peak_bytes=peak,
     )
