@@ -54,9 +54,9 @@ def refusal(material: Material) -> Section | None:
     blocks += [
         material.drawing(
             "risk-coverage",
-            f"Errors among the patients kept as the most novel are refused first, {curves['n']:,} patients. A detector "
-            "whose line does not fall to the left says nothing about errors. Least probability: 1 minus the largest "
-            "class probability, which needs no detector.",
+            f"Errors among the patients kept, the most novel being refused first, of {curves['n']:,} patients. A "
+            "detector whose line does not fall to the left says nothing about errors. Least probability: 1 minus the "
+            "largest class probability, which needs no detector.",
             lambda: risk_coverage(curves["coverage"], risk),
         ),
         Table(

@@ -20,9 +20,9 @@ def similar(material: Material) -> Section | None:
     else:
         own = sum(row["similar"][0]["reference"] == row["reference"] for row in errors)
         text = (
-            f"{len(errors)} test nodule(s) of a rare class ({rare}) were read as another. Beside each stand the "
-            "training nodules that the model's own embedding puts nearest to it, with their reference standard: what "
-            f"it took the nodule for. The nearest one is of the nodule's own class for {own} of {len(errors)}."
+            f"Test nodules of a rare class ({rare}) that were read as another: {len(errors)}. Beside each stand the "
+            "training nodules that the model's own embedding puts nearest to it, with their reference standard. The "
+            f"nearest one is of the nodule's own class for {own} of {len(errors)}."
         )
         if len(errors) > N_SHOWN:
             text += f" The {N_SHOWN} with the least probability for their class are shown; similar.json has them all."
@@ -32,7 +32,7 @@ def similar(material: Material) -> Section | None:
     )
     return Section(
         id="similar",
-        title="What rare nodules were mistaken for",
+        title="What the rare nodules that were read wrongly lie near",
         short="Similar patients",
         blocks=(Words(text=text), *strips),
     )
