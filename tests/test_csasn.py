@@ -71,13 +71,22 @@ def test_behind_the_merge_nothing_learns_in_the_very_first_step() -> None:
     assert still == {merge} | views
 
 
+def tensors_of(output: Output) -> dict[str, torch.Tensor]:
+    """Every tensor of an output by name, the branches' features among them."""
+    found = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+    features = found.pop("features")
+    for branch, each in features.items():
+        found |= {f"{branch}.{field.name}": getattr(each, field.name) for field in dataclasses.fields(each)}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
 def test_it_reads_zeros_and_constants_without_nan() -> None:
     network = tiny()
     flat = torch.cat([torch.full((1, 1, SIZE_PX, SIZE_PX), value) for value in (0.0, 0.5, 1.0)])
     for training in (False, True):
         output = network.train(training)(flat)
-        for field in dataclasses.fields(output):
-            assert torch.isfinite(getattr(output, field.name)).all(), field.name
+        for name, tensor in tensors_of(output).items():
+            assert torch.isfinite(tensor).all(), name
     loss_of(network(torch.zeros(2, 1, SIZE_PX, SIZE_PX))).backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
 
@@ -87,8 +96,9 @@ def test_two_evaluations_are_bit_identical() -> None:
     with torch.no_grad():
         first, second = network(images()), network(images())
         assert not torch.equal(first.logits, network(images() * 0.5).logits)
-    for field in dataclasses.fields(first):
-        assert torch.equal(getattr(first, field.name), getattr(second, field.name)), field.name
+    again = tensors_of(second)
+    for name, tensor in tensors_of(first).items():
+        assert torch.equal(tensor, again[name]), name
 
 
 @pytest.mark.parametrize("setting", ["dropout", "feature_dropout"])
