@@ -77,7 +77,7 @@ def tensors_of(output: Output) -> dict[str, torch.Tensor]:
     features = found.pop("features")
     for branch, each in features.items():
         found |= {f"{branch}.{field.name}": getattr(each, field.name) for field in dataclasses.fields(each)}
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
+    return {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
 
 
 def test_it_reads_zeros_and_constants_without_nan() -> None:
