@@ -24,7 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from csasn.cohort.items import Item, Reading, read_item
+from csasn.cohort.dicom_items import read_dicom_item
+from csasn.cohort.items import Item, Reading, read_item, read_picture_item
 from dicom_objects import ultrasound
 from faults.encoders import DEFLATE, bmp, png, tiff
 from faults.objects import named
@@ -134,7 +135,7 @@ def refused_or_read(reading: Reading, known_codes: set[str]) -> None:
 def check_pictures(kind: str, n: int, folder: Path, known_codes: set[str]) -> None:
     sound, path = PICTURES[kind], folder / f"{kind}.bin"
     path.write_bytes(sound)
-    item = Item(path=path, declared_sha256=hashlib.sha256(sound).hexdigest())
+    item = Item(path=path, kind="picture", reader=read_picture_item, declared_sha256=hashlib.sha256(sound).hexdigest())
     assert read_item(item).shots
 
     @settings(max_examples=n, deadline=LIMIT_MS, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -156,7 +157,7 @@ def check_objects(kind: str, n: int, folder: Path, known_codes: set[str]) -> Non
     else:
         named(*WIDER[kind])(path)
     sound = path.read_bytes()
-    item = Item(path=path, kind="dicom", cohort=cohort, kept="images/x", dicom=WHOLE.dicom)
+    item = Item(path=path, kind="dicom", reader=read_dicom_item, cohort=cohort, kept="images/x", dicom=WHOLE.dicom)
     assert read_item(item).shots
 
     @settings(max_examples=n, deadline=LIMIT_MS, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -5,13 +5,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from csasn.cohort.cohort_folder import write_cohort
 from csasn.cohort.dicom_items import read_dicom_item
 from csasn.cohort.integrity import NODULE_LABELS_CHECK
-from csasn.cohort.items import Item, Reading, Shot, read_item
+from csasn.cohort.items import Item, Kind, Reading, Shot, read_item, read_picture_item
 from csasn.cohort.label_table import read_labels
 from csasn.cohort.labels import vocabulary, with_subtypes
 from csasn.cohort.layouts import Layout, layout_of, read_source
@@ -28,8 +29,13 @@ from csasn.files import folder_made_whole
 from csasn.schema import MANIFEST_COLUMNS
 
 Progress = Callable[[int, int], object]  # items read so far, of how many
-DICOM = "dicom"
-MEMBER = "member"
+DICOM: Literal["dicom"] = "dicom"
+MEMBER: Literal["member"] = "member"
+READERS: Mapping[Kind, Callable[[Item], Reading]] = {
+    "picture": read_picture_item,
+    DICOM: read_dicom_item,
+    MEMBER: read_member_item,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,10 +162,11 @@ def _item(row: Mapping[str, object], found: Source, scratch: Path, settings: Ing
     elif found.kept:
         kept = path.removesuffix(".png") if member is None else f"{path}-{member:06d}"
     declared = row.get("declared_sha256")
+    kind: Kind = DICOM if door is not None else "picture" if member is None else MEMBER
     return Item(
         path=found.root / path,
-        kind="dicom" if door is not None else "picture" if member is None else "member",
-        reader=read_dicom_item if door is not None else None if member is None else read_member_item,
+        kind=kind,
+        reader=READERS[kind],
         member=member if isinstance(member, int) else 0,
         mask_paths=tuple(found.root / str(name) for name in masks if name is not None),
         outlines=tuple(tuple((x, y) for x, y in polygon) for polygon in _listed(row.get("outlines"))),

@@ -21,6 +21,7 @@ from csasn.files import file_sha256
 if TYPE_CHECKING:  # worker processes of pictures start sooner without pydicom
     from csasn.cohort.dicom.identity import Identity
 
+Kind = Literal["picture", "dicom", "member"]
 Polygon = tuple[tuple[float, float], ...]  # (x, y) in px
 PNG_LEVEL = 1  # speckle hardly compresses: a higher level costs time for nothing
 
@@ -33,9 +34,9 @@ class Item:
     """
 
     path: Path
-    kind: Literal["picture", "dicom", "member"] = "picture"
-    reader: "Callable[[Item], Reading] | None" = None
-    """How it is read where it is no picture file; worker processes import what that needs with the first item."""
+    kind: Kind
+    reader: "Callable[[Item], Reading]"
+    """How it is read; worker processes import what that needs with the first item of its kind."""
     member: int = 0
     mask_paths: tuple[Path, ...] = ()
     outlines: tuple[Polygon, ...] = ()
@@ -80,7 +81,7 @@ class Reading:
 def read_item(item: Item) -> Reading:
     """Read one item; what cannot be used comes back as a refusal, never as an exception."""
     try:
-        return (item.reader or read_picture_item)(item)
+        return item.reader(item)
     except RefusedPicture as refusal:
         return Reading(refused=((None, refusal.code, refusal.reason),))
 
