@@ -28,7 +28,7 @@ def roc(units: Units, records: Index) -> Figure:
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity", ylabel="Sensitivity")
     axes.set_aspect("equal")
     axes.set_title(f"ROC per patient, n = {units.y_true.size:,}", loc="left")
-    figure.legend(loc="outside lower center", frameon=False, title="AUROC (95 % interval)", alignment="left")
+    figure.legend(loc="outside lower center", frameon=False, title="AUROC (interval)", alignment="left")
     return figure
 
 
