@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from csasn.cells import escaped_cells
 from csasn.cohort.ledger import ledger_csv
 from csasn.config import Configuration, EvaluateSettings
 from csasn.files import write_json
@@ -101,6 +102,23 @@ def history() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def weights(*, moving: bool = True) -> pl.DataFrame:
+    """Class and task weights over the epochs of `history`, of which the classes' never move."""
+    course = history().select("model", "fold", "stage", "epoch")
+    at = pl.col("epoch") / 30 * moving
+    of_name = {
+        ("class", "benign"): pl.lit(0.8),
+        ("class", "=PTC"): pl.lit(1.2),
+        ("task", "malignancy"): 1 + at,
+        ("task", "malignant"): 1 - at - 0.01 * pl.col("fold"),
+        ("difficulty", "benign"): 1 - at,
+    }
+    return pl.concat(
+        course.with_columns(pl.lit(kind).alias("kind"), pl.lit(name).alias("name"), value.alias("value"))
+        for (kind, name), value in of_name.items()
+    )
+
+
 def make_run(folder: Path, *, simulated: bool = True, n_bootstrap: int = 100, counts: dict[str, int] = COUNTS) -> Run:
     """A cohort and a run folder with split, fit and predict finished, as the earlier stages would leave them."""
     cohort, rng = folder / "cohort", np.random.default_rng(1)
@@ -137,7 +155,10 @@ def make_run(folder: Path, *, simulated: bool = True, n_bootstrap: int = 100, co
     split.write_csv(run.path("split.csv"))
     run.finish("split", inputs=("manifest.parquet",), outputs=("split.csv",))
     history().write_csv(run.path("history.csv"))
-    run.finish("fit", inputs=("split.csv",), outputs=("history.csv",), notes={"weights": "none: random start"})
+    escaped_cells(weights()).write_csv(run.path("weights.csv"))
+    run.finish(
+        "fit", inputs=("split.csv",), outputs=("history.csv", "weights.csv"), notes={"weights": "none: random start"}
+    )
     frame.write_parquet(run.path("predictions.parquet"))
     run.finish("predict", inputs=("split.csv",), outputs=("predictions.parquet",))
     return run

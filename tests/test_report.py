@@ -10,16 +10,18 @@ from csasn.errors import BadInputError
 from csasn.evidence.evaluate import evaluate_run
 from csasn.report.drawing import draw
 from csasn.report.figures.confusion import confusion
+from csasn.report.figures.weights import moving
+from csasn.report.figures.weights import weights as weights_course
 from csasn.report.page import report_run
 from csasn.report.sections.errors import hardest_errors
 from csasn.report.thumbnail import thumbnail
 from csasn.runs import Run
-from synthetic_run import make_run
+from synthetic_run import make_run, weights
 
 SECTIONS = {"cohort", "checks", "results", "rivals", "curves", "confusion", "reliability", "training", "errors"}
 SECTIONS |= {"limits", "made", "sites", "sets", "value"}
 FIGURES = {"roc", "precision-recall", "confusion", "reliability", "training", "comparison"}
-FIGURES |= {"flow", "sites", "coverage", "decision"}
+FIGURES |= {"flow", "sites", "coverage", "decision", "weights"}
 
 
 class Outline(HTMLParser):
@@ -121,6 +123,21 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
         draw("confusion", "", lambda: confusion(["a", "b"], [[3, 1], [0, 0]]), simulated=True) for _ in range(2)
     )
     assert once == again
+
+
+def test_the_weights_course_shows_the_kinds_in_which_a_weight_moves() -> None:
+    """The classes' weights stand still: one row of panels is left, a line a task and fold in each stage."""
+    moved = moving(weights())
+    assert set(moved["kind"]) == {"task"}
+    figure = weights_course(moved)
+    assert [len(axes.lines) for axes in figure.axes] == [1 + 2 * 3, 1 + 2 * 3]
+    line = figure.axes[0].lines[1]
+    assert line.get_ydata()[:3] == pytest.approx([1, 1 + 1 / 30, 1 + 2 / 30])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "task: malignancy",
+        "task: class if malignant",
+    ]
+    assert moving(weights(moving=False)).is_empty()
 
 
 def test_a_real_cohort_is_not_stamped(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
+from csasn.cells import restored_cells
 from csasn.evidence.aggregation import MAIN_MODEL, Units, per_unit, tested_rows, units_of
 from csasn.evidence.record import Record
 from csasn.files import read_json
@@ -15,7 +16,7 @@ from csasn.report.blocks import Drawing
 from csasn.report.drawing import draw
 from csasn.report.records import Index, index
 from csasn.runs import Run
-from csasn.schema import ClassList
+from csasn.schema import WEIGHTS_COLUMNS, ClassList
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class Material:
     def history(self) -> pl.DataFrame:
         """history.csv."""
         return pl.read_csv(self.run.require("history.csv"))
+
+    @cached_property
+    def weights(self) -> pl.DataFrame:
+        """weights.csv."""
+        return restored_cells(pl.read_csv(self.run.require("weights.csv"), schema=WEIGHTS_COLUMNS))
 
     @cached_property
     def split(self) -> pl.DataFrame:

@@ -76,7 +76,8 @@ def report_run(run: Run) -> Path:
     write_bytes(run.path("model_card.md"), model_card(facts).encode())
     for name in CHECKLISTS:
         write_bytes(run.path(f"{name}.md"), checklist(name, facts).encode())
-    run.finish("report", inputs=("metrics.json", "predictions.parquet", "history.csv"), outputs=("report.html",))
+    inputs = ("metrics.json", "predictions.parquet", "history.csv", "weights.csv")
+    run.finish("report", inputs=inputs, outputs=("report.html",))
     return run.path("report.html")
 
 

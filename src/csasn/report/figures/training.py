@@ -4,20 +4,24 @@ from itertools import cycle
 
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from csasn.report.drawing import PALETTE, blank
+
+STAGES = {"frozen": "Branches frozen", "finetune": "Fine-tuning"}
 
 
 def training(history: pl.DataFrame) -> Figure:
     """Losses and tuning AUROC by epoch, a colour a fold, a column for each of the two stages."""
     rows = history.filter(pl.col("model") == "csasn")
-    stages = [name for name in ("frozen", "finetune") if name in rows["stage"].to_list()]
+    stages = [name for name in STAGES if name in rows["stage"].to_list()]
     folds = sorted(rows["fold"].unique().to_list())
     figure = blank(4.4 + 0.2 * (len(folds) // 3))
     grid = figure.subplots(2, max(1, len(stages)), sharey="row", sharex="col", squeeze=False)
     for column, stage in zip(grid.T, stages, strict=False):
-        column[0].set_title({"frozen": "Branches frozen", "finetune": "Fine-tuning"}[stage], loc="left")
+        column[0].set_title(STAGES[stage], loc="left")
         column[1].set_xlabel("Epoch")
+        column[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         for fold, colour in zip(folds, cycle(PALETTE), strict=False):
             curve = rows.filter(pl.col("stage") == stage, pl.col("fold") == fold).sort("epoch")
             if curve.is_empty():
