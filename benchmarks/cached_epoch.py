@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from csasn.config import Configuration, read_configuration
+from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
-from csasn.learning.epochs import look_at, plan_epoch
+from csasn.learning.epochs import labels_of, look_at, plan_epoch
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.optimisation import Stage, parameter_groups, training_mode
 from csasn.learning.phases import Phases
@@ -28,6 +28,7 @@ from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_traine
 from csasn.learning.workshop import takes_bfloat16
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
+from csasn.settings_files import read_configuration
 
 N_IMAGES = 64
 N_REPEATS = 3
@@ -45,13 +46,12 @@ def one_epoch(
     started = time.perf_counter()
     plan = plan_epoch(rows, np.ones(len(rows.train)), 0, configuration, n_views=eyes.source.n_views, mixup=0.4)
     for batch in plan:
-        given = look_at(batch, eyes, 0, configuration, used=trainee.network.neck.used, phases=Phases())
-        index = torch.from_numpy(eyes.cohort.class_index[batch.rows])
-        malignant = torch.from_numpy(eyes.cohort.malignant[batch.rows])
+        (every,) = batch.parts(1)
+        given = look_at(batch, every, eyes, 0, configuration, used=trainee.network.neck.used, phases=Phases())
         if isinstance(given, torch.Tensor) and stage == "frozen":
             with torch.no_grad():
                 given = {name: branch(given) for name, branch in trainee.network.branches.items()}
-        loss = trainee(given, index, malignant)
+        loss = trainee(given, labels_of(batch, eyes.cohort, eyes.device))
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()

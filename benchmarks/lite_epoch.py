@@ -20,9 +20,9 @@ import torch
 from lightning_fabric import Fabric
 from PIL import Image
 
-from csasn.config import read_configuration
 from csasn.learning.optimisation import Stage
 from csasn.learning.training import Course, train_stage
+from csasn.settings_files import read_configuration
 from rivals import PictureFiles, PlainLoop, batches_from_files
 from training_step import CLASSES, canary, phases_in_words, rival_of, standing
 

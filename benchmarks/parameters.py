@@ -5,10 +5,10 @@ python benchmarks/parameters.py
 
 from pathlib import Path
 
-from csasn.config import read_configuration
 from csasn.network.csasn import Csasn, Neck, count_parameters
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
+from csasn.settings_files import read_configuration
 
 CLASSES = ClassList(names=("benign", "PTC", "FTC", "MTC", "ATC"), n_non_malignant=1)
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from csasn.config import Configuration
+from csasn.learning.labels import Labels
 from csasn.learning.losses import MultitaskLoss
 from csasn.learning.optimisation import NECK_RATE_FACTOR
 from csasn.network.backbones import Features
@@ -74,9 +75,10 @@ class PlainLoop:
     def step(self, images: Tensor, class_index: Tensor, malignant: Tensor) -> float:
         """One batch; its loss."""
         self.optimizer.zero_grad()
-        loss = self.loss(self.network(images), class_index, malignant)
+        loss = self.loss(self.network(images), Labels.plain(class_index, malignant))
         loss.backward()
         self.optimizer.step()
+        self.loss.end_step()
         return float(loss.detach())
 
 

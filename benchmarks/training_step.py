@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from csasn.config import Configuration, read_configuration
+from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
 from csasn.learning.epochs import look_at
 from csasn.learning.features import ViewSource
@@ -32,6 +32,7 @@ from csasn.learning.training import Course, train_stage
 from csasn.learning.workshop import takes_bfloat16
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
+from csasn.settings_files import read_configuration
 from rivals import PlainLoop, PlainNetwork
 
 PROFILE = Path(__file__).parents[1] / "configs" / "paper.toml"
@@ -121,7 +122,7 @@ def main() -> None:
     def after_step(learning: Learning, _: int, loss: float) -> None:
         ours.append(course.phases.total)
         batch = plan[learning.step - 1]
-        images = look_at(batch, eyes, 0, configuration, used=["vit", "cnn"], phases=Phases())
+        images = look_at(batch, np.arange(BATCH_SIZE), eyes, 0, configuration, used=["vit", "cnn"], phases=Phases())
         index = torch.from_numpy(cohort.class_index[batch.rows])
         rival.rate(rate_factor(learning.step - 1, n_steps, 0.0) * rate)
         if learning.step == 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from csasn.config import Configuration
 from csasn.learning.generations import Generations
 from csasn.learning.keeper import Keeper
 from csasn.learning.optimisation import Stage
@@ -65,6 +66,7 @@ def train_unit(
     follow: Follow,
     *,
     stages: tuple[Stage, ...] = SHORT,
+    configuration: Configuration = CONFIGURATION,
     every_steps: int = 1,
     stop: StopSignal | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -81,7 +83,7 @@ def train_unit(
     )
     own = copy.deepcopy(built())
     torch.manual_seed(0)
-    trainee = build_trainee("csasn", own, cohort(), FEW.train, CONFIGURATION)
+    trainee = build_trainee("csasn", own, cohort(), FEW.train, configuration)
     for stage in stages:
         if keeper.is_past(stage.name):
             continue
@@ -91,7 +93,7 @@ def train_unit(
             eyes=eyes(frozen=stage.name == "frozen"),
             rows=FEW,
             stage=stage,
-            configuration=CONFIGURATION,
+            configuration=configuration,
         )
         history = train_stage(course, keeper=keeper, follow=lambda at, *_: follow(at, keeper.steps_before + at.step))
         keeper.stage_over(history, stage.n_epochs * N_BATCHES)

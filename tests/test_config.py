@@ -16,11 +16,9 @@ from csasn.config import (
     LossSettings,
     NetworkSettings,
     SplitSettings,
-    read_configuration,
-    to_toml,
-    validated,
 )
 from csasn.errors import BadInputError
+from csasn.settings_files import read_configuration, to_toml, validated
 
 PROFILES = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 

@@ -10,6 +10,7 @@ from csasn.config import AugmentationSettings, FitSettings
 from csasn.errors import BadInputError
 from csasn.imaging.store import PixelStore
 from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.labels import Labels
 from csasn.learning.optimisation import Stage, parameter_groups
 from csasn.learning.trainee import Eyes
 from csasn.network.backbones import build_cnn
@@ -66,7 +67,7 @@ def test_cached_activations_give_the_loss_and_gradients_of_pixels(tmp_path: Path
     for each in (caches, None):
         eyes = Eyes(cohort=cohort(), source=source, caches=each, device=torch.device("cpu"))
         module.zero_grad()
-        loss = module(eyes.look(rows, views, ["vit", "cnn"]), index, index > 0)
+        loss = module(eyes.look(rows, views, ["vit", "cnn"]), Labels.plain(index, index > 0))
         loss.backward()
         losses.append(loss.item())
         gradients.append({name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None})

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from csasn.config import LossSettings
+from csasn.learning.blending import Mix
+from csasn.learning.epochs import Planned, labels_of
+from csasn.learning.labels import Labels
 from csasn.learning.losses import MultitaskLoss
-from csasn.learning.trainee import Mix, build_trainee
+from csasn.learning.trainee import build_trainee
 from csasn.network.csasn import Output
 from csasn.network.heads import ChainHead, FlatHead
 from csasn.schema import ClassList
@@ -62,7 +65,9 @@ def by_hand(weight: list[float]) -> dict[str, float]:
 
 def test_four_rows_by_hand() -> None:
     loss = MultitaskLoss(CLASSES, [4, 3, 2, 1], flat=False, settings=PLAIN)
-    assert loss(FOUR_ROWS, INDEX, MALIGNANT).item() == pytest.approx(sum(by_hand([1, 1, 1, 1]).values()), rel=1e-5)
+    assert loss(FOUR_ROWS, Labels.plain(INDEX, MALIGNANT)).item() == pytest.approx(
+        sum(by_hand([1, 1, 1, 1]).values()), rel=1e-5
+    )
 
 
 def test_four_rows_by_hand_with_class_weights() -> None:
@@ -70,7 +75,7 @@ def test_four_rows_by_hand_with_class_weights() -> None:
     loss = MultitaskLoss(CLASSES, [4, 3, 2, 1], flat=False, settings=settings)
     raw = [0.5 / (1 - 0.5**n) for n in (4, 3, 2, 1)]
     expected = sum(by_hand([each / (sum(raw) / 4) for each in raw]).values())
-    assert loss(FOUR_ROWS, INDEX, MALIGNANT).item() == pytest.approx(expected, rel=1e-5)
+    assert loss(FOUR_ROWS, Labels.plain(INDEX, MALIGNANT)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_task_uncertainty_weighs_each_task() -> None:
@@ -79,13 +84,13 @@ def test_task_uncertainty_weighs_each_task() -> None:
     with torch.no_grad():
         loss.task_weights.log_variance.copy_(torch.tensor([s[task] for task in loss.task_weights.tasks]))
     expected = sum(math.exp(-s[task]) * each + s[task] / 2 for task, each in by_hand([1, 1, 1, 1]).items())
-    assert loss(FOUR_ROWS, INDEX, MALIGNANT).item() == pytest.approx(expected, rel=1e-5)
+    assert loss(FOUR_ROWS, Labels.plain(INDEX, MALIGNANT)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_flat_by_hand_leaves_the_unknown_row_out() -> None:
     loss = MultitaskLoss(CLASSES, [4, 3, 2, 1], flat=True, settings=PLAIN)
     expected = -(math.log(0.8 * 0.5) + math.log(0.6 * 0.1) + math.log(0.9 * 0.6)) / 3
-    assert loss(FOUR_ROWS, INDEX, MALIGNANT).item() == pytest.approx(expected, rel=1e-5)
+    assert loss(FOUR_ROWS, Labels.plain(INDEX, MALIGNANT)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_only_groups_of_several_classes_are_tasks() -> None:
@@ -100,9 +105,11 @@ def test_only_groups_of_several_classes_are_tasks() -> None:
 
 def test_training_observes_and_reading_does_not() -> None:
     loss = MultitaskLoss(CLASSES, [4, 3, 2, 1], flat=False, settings=LossSettings(difficulty_momentum=0.0))
-    loss.eval()(FOUR_ROWS, INDEX, MALIGNANT)
+    loss.eval()(FOUR_ROWS, Labels.plain(INDEX, MALIGNANT))
     assert loss.class_weights.difficulty.tolist() == [1, 1, 1, 1]
-    loss.train()(FOUR_ROWS, INDEX, MALIGNANT)
+    loss.train()(FOUR_ROWS, Labels.plain(INDEX, MALIGNANT))
+    assert loss.class_weights.difficulty.tolist() == [1, 1, 1, 1]
+    loss.end_step()
     expected = [1 - 0.8 * 0.5, 1 - 0.6 * 0.1, 1 - 0.9 * 0.6, 1]
     assert loss.class_weights.difficulty.tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -119,7 +126,7 @@ def test_batches_that_lack_labels_stay_finite(flat: bool, index: list[int]) -> N
     loss = MultitaskLoss(CLASSES, [4, 0, 2, 1], flat=flat, settings=LossSettings())
     output = head(torch.randn(3, 6))
     malignant = torch.tensor([each >= 2 or each == -1 for each in index])
-    value = loss.train()(told(output.logits, output.malignancy), torch.tensor(index), malignant)
+    value = loss.train()(told(output.logits, output.malignancy), Labels.plain(torch.tensor(index), malignant))
     value.backward()
     assert torch.isfinite(value)
     for parameter in (*head.parameters(), *loss.parameters()):
@@ -134,7 +141,7 @@ def test_weights_and_observation_carry_no_gradient() -> None:
     m = torch.tensor([0.3, -1.0], requires_grad=True)
     logits = torch.stack([torch.nn.functional.logsigmoid(-m), torch.nn.functional.logsigmoid(m)], dim=1)
     loss = MultitaskLoss(two, [1, 1], flat=False, settings=LossSettings(tasks="fixed"))
-    loss.train()(told(logits, m), torch.tensor([0, 1]), torch.tensor([False, True])).backward()
+    loss.train()(told(logits, m), Labels.plain(torch.tensor([0, 1]), torch.tensor([False, True]))).backward()
     expected = [1 / (1 + math.exp(-0.3)) / 2, (1 / (1 + math.exp(1.0)) - 1) / 2]
     assert m.grad.tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -154,7 +161,7 @@ def test_logit_adjustment_acts_within_each_task_by_hand() -> None:
     ) / 4
     within_benign = (adjusted(0.0, 4 / 7) + adjusted(math.log(0.1 / 0.9), 3 / 7)) / 2
     within_malignant = adjusted(math.log(0.6 / 0.4), 2 / 3)
-    found = loss(FOUR_ROWS, INDEX, MALIGNANT).item()
+    found = loss(FOUR_ROWS, Labels.plain(INDEX, MALIGNANT)).item()
     assert found == pytest.approx(malignancy + within_benign + within_malignant, rel=1e-5)
 
 
@@ -180,7 +187,7 @@ def test_rows_known_only_as_malignant_train_the_first_task_alone(classes: str, f
     loss = MultitaskLoss(CLASSES, [4, 3, 2, 1], n_unknown=(0, 3), flat=flat, settings=LossSettings(classes=classes))
     output = head(torch.randn(3, 6))
     unknown = torch.tensor([-1, -1, -1])
-    loss.train()(told(output.logits, output.malignancy), unknown, torch.tensor([True] * 3)).backward()
+    loss.train()(told(output.logits, output.malignancy), Labels.plain(unknown, torch.tensor([True] * 3))).backward()
     moved = {name for name, each in head.named_parameters() if each.grad is not None and bool(each.grad.any())}
     assert moved == (set() if flat else {"malignancy.weight", "malignancy.bias"})
 
@@ -215,8 +222,8 @@ def test_every_kind_of_task_weight_trains_through_the_network(tasks: str) -> Non
     trainee = build_trainee("csasn", branches(), cohort(), ROWS.train, settings).train()
     rows = ROWS.train[:6]
     given = eyes().look(rows, np.zeros(6, dtype=np.int64), ["vit", "cnn"])
-    index = torch.from_numpy(cohort().class_index[rows])
-    value = trainee(given, index, index > 0, Mix(other=torch.tensor([1, 2, 3, 4, 5, 0]), share=0.3))
+    batch = Planned(rows=rows, views=np.zeros(6, dtype=np.int64), mix=Mix(other=np.roll(np.arange(6), 1), share=0.3))
+    value = trainee(given, labels_of(batch, cohort(), torch.device("cpu")))
     value.backward()
     assert torch.isfinite(value)
     for name, parameter in trainee.network.neck.named_parameters():

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from csasn.cohort.phantom.cohort import simulate
 from csasn.cohort.split import split_run
-from csasn.config import read_configuration
 from csasn.learning.fit import fit_run
 from csasn.runs import create_run
+from csasn.settings_files import read_configuration
 
 CONFIGURATION = """
 [split]
@@ -46,11 +46,11 @@ n_views = 2
 """
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["whole steps", "steps in two parts"])
+def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Path]:
     """The same cohort and settings, trained by this process and by two that the command line starts."""
     folder = tmp_path_factory.mktemp("parallel")
-    (folder / "tiny.toml").write_text(CONFIGURATION)
+    (folder / "tiny.toml").write_text(CONFIGURATION.replace("[fit]", f"[fit]\naccumulate = {request.param}"))
     simulate(folder / "cohort", n_patients=30, n_sites=2, seed=0, workers=1)
     runs = [
         create_run(folder / "cohort", folder / name, read_configuration(folder / "tiny.toml"))

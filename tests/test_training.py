@@ -10,12 +10,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from csasn.config import Configuration
 from csasn.errors import DivergedError
-from csasn.learning.epochs import draw_mix, plan_epoch
+from csasn.learning.epochs import plan_epoch
 from csasn.learning.optimisation import Stage
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, Mix, Trainee, tuning_auroc, tuning_loss
+from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, tuning_auroc, tuning_loss
 from csasn.learning.training import Course, train_stage
-from csasn.network.backbones import Features
-from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, cohort, eyes, trainee
+from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, eyes, trainee
 
 
 def course(
@@ -166,37 +165,3 @@ def test_finetuning_moves_the_branches_but_not_their_batch_statistics(fabric: Fa
     moved = [name for name in learned if not torch.equal(before[name], after[name])]
     assert {name.split(".")[0] for name in moved} == {"cnn", "vit"}
     assert len(moved) > 0.9 * len(learned)
-
-
-def test_mixup_blends_features_row_by_row_and_the_loss_of_both_labels() -> None:
-    module, rows = trainee(), np.arange(6)
-    module.eval()
-    given = eyes().look(rows, np.zeros(6, dtype=np.int64), ["vit", "cnn"])
-    index = torch.from_numpy(cohort().class_index[rows])
-    other, share = torch.tensor([3, 0, 1, 5, 2, 4]), 0.3
-    by_hand = {
-        name: Features(
-            map=share * each.map + (1 - share) * each.map[other],
-            token=None if each.token is None else share * each.token + (1 - share) * each.token[other],
-        )
-        for name, each in given.items()
-    }
-    own, partner = module(by_hand, index, index > 0), module(by_hand, index[other], index[other] > 0)
-    found = module(given, index, index > 0, Mix(other=other, share=share))
-    torch.testing.assert_close(found, share * own + (1 - share) * partner)
-    assert not torch.isclose(found, module(given, index, index > 0))
-    torch.testing.assert_close(
-        module(given, index, index > 0, Mix(other=other, share=1.0)), module(given, index, index > 0)
-    )
-
-
-def test_mixup_never_touches_pixels_and_can_be_off() -> None:
-    module, images = trainee(), eyes(frozen=False).look(np.arange(6), np.zeros(6, dtype=np.int64), [])
-    module.eval()
-    index = torch.from_numpy(cohort().class_index[:6])
-    mix = draw_mix(np.random.default_rng(0), 6, 0.4)
-    assert mix is not None
-    assert sorted(mix.other.tolist()) == list(range(6))
-    assert 0 <= mix.share <= 1
-    assert torch.equal(module(images, index, index > 0, mix), module(images, index, index > 0))
-    assert draw_mix(np.random.default_rng(0), 6, 0.0) is None

@@ -14,6 +14,12 @@ def weights(n_images: list[int], **changes: object) -> ClassWeights:
     return ClassWeights(n_images, LossSettings(**changes))
 
 
+def step(module: ClassWeights, probabilities: torch.Tensor, index: torch.Tensor) -> None:
+    """One training step of one part, of rows with one label each."""
+    module.observe(probabilities, index, torch.ones(len(index)))
+    module.end_step()
+
+
 def test_effective_number_by_hand() -> None:
     """(1 - b) / (1 - b^n) with b = 0.5 is 1/2 / (1/2) = 1 for n = 1, 1/2 / (7/8) = 4/7 for n = 3; mean 11/14."""
     found = weights([1, 3], classes="effective-number", effective_beta=0.5)()
@@ -55,7 +61,7 @@ def test_dynamic_weights_follow_difficulty_by_hand() -> None:
     module = weights([5, 5, 5], classes="dynamic", difficulty_momentum=0.5)
     assert module().tolist() == pytest.approx([1, 1, 1])
     probabilities = torch.tensor([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.5, 0.1, 0.4], [0.1, 0.8, 0.1]])
-    module.observe(probabilities, torch.tensor([0, 0, 2, -1]))
+    step(module, probabilities, torch.tensor([0, 0, 2, -1]))
     # class 0 missed (0.2 + 0.4) / 2 = 0.3 -> 0.65; class 1 unseen -> 1; class 2 missed 0.6 -> 0.8; mean 2.45 / 3
     assert module.difficulty.tolist() == pytest.approx([0.65, 1.0, 0.8])
     assert module().tolist() == pytest.approx([0.65 * 3 / 2.45, 3 / 2.45, 0.8 * 3 / 2.45])
@@ -64,21 +70,33 @@ def test_dynamic_weights_follow_difficulty_by_hand() -> None:
 
 def test_the_effective_number_stands_below_the_difficulty() -> None:
     module = weights([1, 3], classes="dynamic", effective_beta=0.5, difficulty_momentum=0.0)
-    module.observe(torch.tensor([[0.5, 0.5], [0.75, 0.25]]), torch.tensor([0, 1]))
+    step(module, torch.tensor([[0.5, 0.5], [0.75, 0.25]]), torch.tensor([0, 1]))
     raw = [14 / 11 * 0.5, 8 / 11 * 0.75]
     assert module().tolist() == pytest.approx([each / (sum(raw) / 2) for each in raw])
 
 
+def test_parts_of_a_step_and_shares_of_a_row_are_one_observation() -> None:
+    """Class 0 is missed by 0.2 on half a row and by 0.5 on a whole one: (0.1 + 0.5) / 1.5 = 0.4."""
+    module = weights([5, 5], classes="dynamic", difficulty_momentum=0.5)
+    module.observe(torch.tensor([[0.8, 0.2], [0.8, 0.2]]), torch.tensor([0, -1]), torch.tensor([0.5, 0.5]))
+    assert module.difficulty.tolist() == [1, 1]
+    module.observe(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), torch.tensor([1.0]))
+    module.end_step()
+    assert module.difficulty.tolist() == pytest.approx([0.7, 1.0])
+    module.end_step()
+    assert module.difficulty.tolist() == pytest.approx([0.7, 1.0])
+
+
 def test_nothing_known_changes_nothing() -> None:
     module = weights([5, 5])
-    module.observe(torch.tensor([[0.9, 0.1]]), torch.tensor([-1]))
+    step(module, torch.tensor([[0.9, 0.1]]), torch.tensor([-1]))
     assert module.difficulty.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("learned", [[0], [0, 1]], ids=["one class", "every class"])
 def test_classes_learned_without_rest_keep_finite_weights(learned: list[int]) -> None:
     module = weights([5, 5], difficulty_momentum=0.0)
-    module.observe(torch.eye(2)[learned], torch.tensor(learned))
+    step(module, torch.eye(2)[learned], torch.tensor(learned))
     assert torch.isfinite(module()).all()
     assert (module() > 0).all()
 
@@ -86,14 +104,14 @@ def test_classes_learned_without_rest_keep_finite_weights(learned: list[int]) ->
 def test_class_weights_carry_no_gradient() -> None:
     module = weights([5, 9])
     logits = torch.randn(4, 2, requires_grad=True)
-    module.observe(logits.softmax(dim=1), torch.tensor([0, 1, 1, 0]))
+    step(module, logits.softmax(dim=1), torch.tensor([0, 1, 1, 0]))
     assert not module().requires_grad
     assert list(module.parameters()) == []
 
 
 def test_difficulty_travels_with_the_checkpoint() -> None:
     module = weights([5, 9])
-    module.observe(torch.tensor([[0.9, 0.1]]), torch.tensor([0]))
+    step(module, torch.tensor([[0.9, 0.1]]), torch.tensor([0]))
     again = weights([5, 9])
     again.load_state_dict(module.state_dict())
     assert torch.equal(again(), module())

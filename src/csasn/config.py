@@ -2,13 +2,9 @@
 
 import hashlib
 import json
-import tomllib
-from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from csasn.errors import BadInputError, listing
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Sampling = Literal["plain", "class-balanced", "patient-balanced"]
@@ -29,9 +25,6 @@ class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class DicomSettings(Settings):
@@ -196,8 +189,12 @@ class FitSettings(Settings):
     """Largest norm of the whole gradient in fine-tuning; 0 leaves it unclipped."""
     finetune_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Beta parameter of mixup between cached activations in fine-tuning; 0 turns it off. Pixels are never blended."""
+    finetune_cutmix: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Beta parameter of CutMix (Yun 2019) between images in fine-tuning from pixels; 0 turns it off."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Images a step."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Parts in which a step's images are computed one after the other, for want of memory; their gradients add up."""
     sampling: Sampling = "plain"
     """Each training image once an epoch, or every class, or every patient, as often as every other."""
     feature_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.4
@@ -304,63 +301,33 @@ class Configuration(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_step_can_be_computed_in_parts(self) -> Self:
+        n_parts, batch_size = self.fit.accumulate, self.fit.batch_size
+        if n_parts > 1 and self.loss.tasks == "gradnorm":
+            raise ValueError(
+                f"fit.accumulate {n_parts} with loss.tasks gradnorm would balance the norms of the parts' gradients, "
+                "and the norm of a step's gradient is not their sum. Give fit.accumulate 1, or another loss.tasks"
+            )
+        if batch_size < 2 * n_parts:
+            raise ValueError(
+                f"fit.batch_size ({batch_size}) is the whole step, and each of its fit.accumulate ({n_parts}) parts "
+                f"needs two images for batch normalisation: give at most {batch_size // 2} parts"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _images_are_cut_where_there_are_images(self) -> Self:
+        settings = self.fit
+        if settings.finetune_cutmix and (settings.finetune_blocks or not settings.finetune_epochs):
+            raise ValueError(
+                "fit.finetune_cutmix pastes a box of pixels and acts in fine-tuning from pixels alone: on cached maps "
+                "and tokens no box has the same area in both branches. Give fit.finetune_epochs above 0 and "
+                "fit.finetune_blocks 0 with it, or mixup (fit.feature_mixup, fit.finetune_mixup) instead"
+            )
+        return self
+
     def sha256(self) -> str:
         """SHA-256 of the resolved settings."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
-
-
-def read_configuration(path: Path) -> Configuration:
-    """Defaults overlaid with a TOML file; BadInputError lists every unknown name and value out of range."""
-    return read_settings(path, Configuration)
-
-
-def read_settings(path: Path, kind: type[S]) -> S:
-    """Settings of a kind from a TOML file; BadInputError lists every unknown name and value out of range."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"There is no configuration at {path}. Profiles lie in configs/*.toml.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is not valid TOML: {error}.") from error
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise refused_settings(error, source=str(path)) from None
-
-
-def validated(content: dict[str, object], *, source: str) -> Configuration:
-    """A Configuration from nested names and values; BadInputError names each wrong one and its source."""
-    try:
-        return Configuration.model_validate(content)
-    except ValidationError as error:
-        raise refused_settings(error, source=source) from None
-
-
-def refused_settings(error: ValidationError, *, source: str) -> BadInputError:
-    """The error that names each setting that is unknown or out of range, and where it was set."""
-    rows = []
-    for each in error.errors():
-        place = ".".join(map(str, each["loc"]))
-        rows.append(f"{place}: {each['msg']} (received {each['input']!r})" if place else each["msg"])
-    return BadInputError(
-        f"{source} sets what CSASN does not have or cannot take:\n{listing(rows)}\n"
-        "`csasn run --help` lists every setting and its unit."
-    )
-
-
-def to_toml(configuration: Configuration) -> str:
-    """The resolved settings as TOML, one table a group."""
-    lines: list[str] = []
-    for group, values in configuration.model_dump(mode="json").items():
-        lines.append(f"[{group}]")
-        lines += [f"{name} = {_toml_cell(value)}" for name, value in values.items()]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _toml_cell(value: object) -> str:
-    """A value as TOML writes it: JSON but for tables, and for the delete character, which TOML wants escaped."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_toml_cell(name)} = {_toml_cell(each)}" for name, each in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -9,10 +9,11 @@ import polars as pl
 
 from csasn import __version__
 from csasn.cells import restored_cells
-from csasn.config import Configuration, read_configuration, to_toml
+from csasn.config import Configuration
 from csasn.errors import BadInputError, MismatchError, listing
 from csasn.files import file_sha256, read_json, write_bytes, write_json
 from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
+from csasn.settings_files import read_configuration, to_toml
 
 STAGES = ("split", "fit", "predict", "audit", "refusal", "evaluate", "report")
 ON_REQUEST = ("refusal",)  # `csasn run` leaves these to their own command

@@ -31,6 +31,7 @@ from csasn.imaging.dataset import batches
 from csasn.learning.fit import fit_run
 from csasn.learning.generations import Generations
 from csasn.learning.journal import JOURNAL, read_journal
+from csasn.learning.labels import Labels
 from csasn.learning.lock import LOCK, trainer_lock, trainer_of
 from csasn.learning.losses import MultitaskLoss
 from csasn.learning.status import status_of
@@ -81,9 +82,9 @@ def test_70_a_loss_that_is_not_finite_names_fold_epoch_batch_and_images(
 ) -> None:
     real, calls = MultitaskLoss.forward, []
 
-    def spoiled(self: MultitaskLoss, output: Output, index: torch.Tensor, *others: object) -> torch.Tensor:
-        calls.append(len(index))
-        loss = real(self, output, index, *others)
+    def spoiled(self: MultitaskLoss, output: Output, labels: Labels, *others: object) -> torch.Tensor:
+        calls.append(len(labels.class_index))
+        loss = real(self, output, labels, *others)
         return loss * math.nan if len(calls) > 2 else loss
 
     monkeypatch.setattr(MultitaskLoss, "forward", spoiled)
@@ -132,7 +133,7 @@ def test_71_a_class_absent_from_a_batch_gives_a_finite_loss(flat: bool, index: l
         features={},
         refined_map=nothing,
     )
-    found = loss(output, torch.tensor(index), torch.tensor([each != 0 for each in index]))
+    found = loss(output, Labels.plain(torch.tensor(index), torch.tensor([each != 0 for each in index])))
     found.backward()
     assert bool(torch.isfinite(found))
     assert bool(torch.isfinite(logits.grad).all())

@@ -58,7 +58,7 @@ def parsed(given: list[str]) -> Callable[[], int]:
         return chosen
     from pydantic import ValidationError
 
-    from csasn.config import refused_settings
+    from csasn.settings_files import refused_settings
 
     if name == "split":
         options = [word.replace("--scheme", "--split.scheme") for word in options]
@@ -71,7 +71,8 @@ def parsed(given: list[str]) -> Callable[[], int]:
 
 def configured(command: type, config: Path | None) -> type:
     """The command with every setting as an argument, whose defaults are those of a TOML file where one is given."""
-    from csasn.config import Configuration, IngestSettings, read_settings
+    from csasn.config import Configuration, IngestSettings
+    from csasn.settings_files import read_settings
 
     kind = IngestSettings if command is Ingest else Configuration
     settings = kind() if config is None else read_settings(config, kind)

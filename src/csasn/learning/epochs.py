@@ -10,9 +10,11 @@ from torch import Tensor
 from csasn.config import Configuration
 from csasn.imaging.dataset import as_images, batches
 from csasn.imaging.transforms import apply, draw
+from csasn.learning.blending import Mix, draw_cut, draw_mix, pasted
+from csasn.learning.labels import Labels
 from csasn.learning.phases import Phases
 from csasn.learning.sampling import drawn
-from csasn.learning.trainee import Eyes, FoldRows, Mix
+from csasn.learning.trainee import Cohort, Eyes, FoldRows, read_caches
 from csasn.network.backbones import Features
 from csasn.network.sharing import n_processes, process_number
 
@@ -21,20 +23,38 @@ VIEW_STREAM, MIX_STREAM = 2, 3  # keep these draws apart from others of the same
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planned:
-    """One training batch to come: manifest rows (B,), the cached view of each (B,), and its mixup."""
+    """One training batch to come: manifest rows (B,), the cached view of each (B,), and how they are blended."""
 
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     mix: Mix | None
 
+    def parts(self, n: int) -> list[NDArray[np.int64]]:
+        """Places in the batch that this process computes, in at most `n` parts one after the other.
+
+        A part has at least two rows and one for each process, so that a small last batch has fewer parts; every
+        process has as many parts as the others.
+        """
+        n_rows = len(self.rows)
+        most = max(1, n_rows // max(2, n_processes()))
+        mine = slice(process_number(), None, n_processes())
+        return [part[mine] for part in np.array_split(np.arange(n_rows), min(n, most))]
+
 
 def plan_epoch(
-    rows: FoldRows, share: NDArray[np.float64], epoch: int, configuration: Configuration, *, n_views: int, mixup: float
+    rows: FoldRows,
+    share: NDArray[np.float64],
+    epoch: int,
+    configuration: Configuration,
+    *,
+    n_views: int,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
 ) -> list[Planned]:
     """Every batch of an epoch; it depends on the seed and the epoch's number alone, not on what ran before.
 
-    `share` (n,) says how often an epoch shows each training row on average; `mixup` is the Beta parameter of the
-    batches' mixup, 0 for none.
+    `share` (n,) says how often an epoch shows each training row on average; `mixup` and `cutmix` are the Beta
+    parameters of the batches' blending, 0 for none, at most one of them above 0.
     """
     settings = configuration.fit
     order = drawn(rows.train, share, seed=settings.seed, epoch=epoch)
@@ -42,43 +62,65 @@ def plan_epoch(
         np.random.default_rng(np.random.SeedSequence([settings.seed, epoch, stream]))
         for stream in (VIEW_STREAM, MIX_STREAM)
     )
+    size_px = configuration.imaging.size_px
     return [
         Planned(
             rows=chosen,
             views=views.integers(n_views, size=len(chosen)),
-            mix=draw_mix(mixes, len(chosen), mixup),
+            mix=draw_cut(mixes, len(chosen), cutmix, size_px) if cutmix else draw_mix(mixes, len(chosen), mixup),
         )
         for chosen in batches(order, settings.batch_size)
     ]
 
 
-def share_of(batch: Planned, eyes: Eyes) -> Planned:
-    """The rows of a batch that this process computes; cached rows to be blended stay whole: each needs its partner."""
-    if n_processes() == 1 or (batch.mix is not None and eyes.caches is not None):
-        return batch
-    mine = slice(process_number(), None, n_processes())
-    return Planned(rows=batch.rows[mine], views=batch.views[mine], mix=None)
-
-
-def draw_mix(stream: np.random.Generator, n: int, beta: float) -> Mix | None:
-    """Partner of each of n rows and their common share, drawn from Beta(beta, beta); None where mixup is off."""
-    if beta == 0:
-        return None
-    return Mix(other=torch.from_numpy(stream.permutation(n)), share=float(stream.beta(beta, beta)))
+def labels_of(batch: Planned, cohort: Cohort, device: torch.device, part: NDArray[np.int64] | None = None) -> Labels:
+    """The labels of a part of a batch, or of the whole of it; two a row where rows are blended."""
+    part = np.arange(len(batch.rows)) if part is None else part
+    mix, n = batch.mix, len(part)
+    places = part if mix is None else np.concatenate([part, mix.other[part]])
+    share = np.ones(n) if mix is None else np.repeat([mix.share, 1 - mix.share], n)
+    rows = batch.rows[places]
+    return Labels(
+        row=torch.from_numpy(np.arange(len(places)) % n).to(device),
+        class_index=torch.from_numpy(cohort.class_index[rows]).to(device),
+        malignant=torch.from_numpy(cohort.malignant[rows]).to(device),
+        share=torch.from_numpy(share).float().to(device),
+    )
 
 
 def look_at(
-    batch: Planned, eyes: Eyes, epoch: int, configuration: Configuration, *, used: list[str], phases: Phases
+    batch: Planned,
+    part: NDArray[np.int64],
+    eyes: Eyes,
+    epoch: int,
+    configuration: Configuration,
+    *,
+    used: list[str],
+    phases: Phases,
 ) -> dict[str, Features] | Tensor:
-    """What the trainee reads of a batch: cached features of the used branches, or freshly augmented images."""
+    """What the trainee reads of a part of a batch: cached features of the used branches, or augmented images.
+
+    Rows and their partners are looked at once, then blended.
+    """
+    mix, n = batch.mix, len(part)
+    wanted = part if mix is None else np.concatenate([part, mix.other[part]])
+    places, at = np.unique(wanted, return_inverse=True)
+    own, other = slice(None) if len(places) == n else at[:n], at[n:]
+    store_rows = eyes.cohort.store_rows[batch.rows[places]]
     if eyes.caches is not None:
         with phases("decode"):
-            return eyes.look(batch.rows, batch.views, used)
+            found = read_caches(eyes.caches, store_rows, batch.views[places], used, eyes.device)
+        if mix is None:
+            return found
+        with phases("augment"):
+            return {name: each.blended(own, other, mix.share) for name, each in found.items()}
     with phases("decode"):
-        store_rows = eyes.cohort.store_rows[batch.rows]
         images = as_images(eyes.source.store.pixels[store_rows])
     with phases("augment"):
         # Epochs beyond the cached views, so that fine-tuning shows changes that the frozen stage has not seen.
         later = eyes.source.n_views + epoch
         draws = draw(configuration.augmentation, store_rows, seed=configuration.fit.seed, epoch=later)
-        return apply(images, draws).to(eyes.device)
+        images = apply(images, draws)
+        if mix is not None and mix.box is not None:
+            images = pasted(images[own], images[other], mix.box)
+        return images.to(eyes.device)

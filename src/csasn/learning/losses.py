@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from csasn.config import LossSettings
 from csasn.learning.adjustment import Adjustment
+from csasn.learning.labels import Labels, Whole
 from csasn.learning.task_weights import build_task_weights
 from csasn.learning.weighting import ClassWeights
 from csasn.network.csasn import Output
-from csasn.network.sharing import n_processes, total
+from csasn.network.sharing import n_processes
 from csasn.schema import ClassList
 
 
@@ -21,7 +22,9 @@ class MultitaskLoss(nn.Module):
     (the class given its group, on the rows of that group whose class is known; only for groups of more than one
     class). Task of the flat head: `flat`, over all classes on the rows whose class is known. Each task is
     sum_i w_i L_i / sum_i w_i with w_i the weight of row i's class and L_i its adjusted cross-entropy; a row that is
-    known only as malignant or not takes the mean weight of its group.
+    known only as malignant or not takes the mean weight of its group. A row blended from two images has two labels,
+    each weighted by its share of the row. The lower sum is over the whole training step, however many parts and
+    processes it is computed in, and the weights are those before it.
 
     Adjustments act within each task, by that task's own counts: log pi(malignant) on the first task and
     log pi(k | malignant) on the second make log pi(k) together, which is what the flat head gets.
@@ -56,36 +59,64 @@ class MultitaskLoss(nn.Module):
         self.register_buffer("progress", torch.zeros(()))
 
     def forward(
-        self, output: Output, class_index: Tensor, malignant: Tensor, shared: Sequence[nn.Parameter] = ()
+        self, output: Output, labels: Labels, whole: Whole | None = None, shared: Sequence[nn.Parameter] = ()
     ) -> Tensor:
-        """Output of a batch, class index (B,) with -1 for unknown, malignant (B,) bool -> scalar loss.
+        """Output of a batch of B rows and their labels -> scalar loss.
 
-        `shared`: the last weights that every task reads; GradNorm balances the gradients there.
+        Where the batch is a part of a step, `whole` is what `of_step` gave for all of the step's labels: the losses of
+        the parts then add up to the step's. `shared`: the last weights that every task reads; GradNorm balances the
+        gradients there. In training, `end_step` has to follow the last part.
         """
-        weights = self.class_weights(self.progress)
+        whole = self.of_step(labels) if whole is None else whole
+        logits, malignancy = output.logits[labels.row], output.malignancy[labels.row]
+        of_label = self._weights(labels)
         if self.training:
-            self.class_weights.observe(output.logits.detach().softmax(dim=1), class_index)
-        of_group = torch.where(malignant, weights[self.split :].mean(), weights[: self.split].mean())
-        of_row = torch.where(class_index >= 0, weights[class_index.clamp(min=0)], of_group)
+            self.class_weights.observe(logits.detach().softmax(dim=1), labels.class_index, labels.share)
         losses: dict[str, Tensor] = {}
-        for task, (logits, way) in self._told(output, class_index, malignant).items():
-            known = way >= 0
-            if task in self.adjustments and bool(total(known.sum()) > 0):
-                losses[task] = _weighted_mean(self.adjustments[task](logits[known], way[known]), of_row[known])
+        for task, way in self._ways(labels).items():
+            if task in whole.norms:
+                known = way >= 0
+                of_row = self.adjustments[task](self._told(task, logits, malignancy)[known], way[known])
+                losses[task] = n_processes() * (of_row * of_label[known]).sum() / whole.norms[task]
         if not losses:  # flat head and no row with a known class: nothing to learn, but finite and differentiable
             return output.logits.sum() * 0
-        return self.task_weights(losses, shared)  # type: ignore[no-any-return]
+        return self.task_weights(losses, shared, whole.portion)  # type: ignore[no-any-return]
 
-    def _told(self, output: Output, class_index: Tensor, malignant: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Logits (B, W) of each task and which of its ways each row went (B,), -1 where it is not asked."""
+    def of_step(self, labels: Labels, *, n_parts: int = 1) -> Whole:
+        """What each of a step's parts has to know, from the labels of the whole step, in all processes."""
+        of_label = self._weights(labels)
+        known = {task: way >= 0 for task, way in self._ways(labels).items() if task in self.adjustments}
+        norms = {task: of_label[rows].sum() for task, rows in known.items() if bool(rows.any())}
+        return Whole(norms=norms, portion=1 / n_parts)
+
+    def end_step(self) -> None:
+        """Every part of a training step was seen: the classes' difficulty follows what the step observed."""
+        self.class_weights.end_step()
+
+    def _weights(self, labels: Labels) -> Tensor:
+        """The weight of each label (L,): its class's, or the mean of its group's, times its share of its row."""
+        weights = self.class_weights(self.progress)
+        of_group = torch.where(labels.malignant, weights[self.split :].mean(), weights[: self.split].mean())
+        of_class = torch.where(labels.class_index >= 0, weights[labels.class_index.clamp(min=0)], of_group)
+        return of_class * labels.share
+
+    def _ways(self, labels: Labels) -> dict[str, Tensor]:
+        """Which way of each task each label goes (L,), -1 where the task is not asked."""
+        index, malignant = labels.class_index, labels.malignant
         if self.flat:
-            return {"flat": (output.logits, class_index)}
-        m = output.malignancy
+            return {"flat": index}
         return {
-            "malignancy": (torch.stack([torch.zeros_like(m), m], dim=1), malignant.long()),
-            "non_malignant": (output.logits[:, : self.split], torch.where(malignant, -1, class_index)),
-            "malignant": (output.logits[:, self.split :], torch.where(malignant, class_index - self.split, -1)),
+            "malignancy": malignant.long(),
+            "non_malignant": torch.where(malignant, -1, index),
+            "malignant": torch.where(malignant, index - self.split, -1),
         }
+
+    def _told(self, task: str, logits: Tensor, malignancy: Tensor) -> Tensor:
+        """Logits (L, W) of a task."""
+        if task == "malignancy":
+            return torch.stack([torch.zeros_like(malignancy), malignancy], dim=1)
+        first, last = {"non_malignant": (0, self.split), "malignant": (self.split, None), "flat": (0, None)}[task]
+        return logits[:, first:last]
 
     def course(self) -> dict[str, dict[str, float]]:
         """The weights as they are now: of each class, of each task, and each class's difficulty."""
@@ -95,8 +126,3 @@ class MultitaskLoss(nn.Module):
             "task": dict(zip(self.task_weights.tasks, tasks, strict=True)),
             "difficulty": dict(zip(self.names, self.class_weights.difficulty.tolist(), strict=True)),
         }
-
-
-def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    """sum w L / sum w, the lower sum over all processes: the mean of the processes' results is the batch's."""
-    return n_processes() * (losses * weights).sum() / total(weights.sum())

@@ -27,8 +27,11 @@ class TaskWeights(nn.Module):
         """The weight of each task now, (T,)."""
         return torch.ones(len(self.tasks))
 
-    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = ()) -> Tensor:  # noqa: ARG002
-        """Losses by task -> scalar; `shared` are the last weights that every task reads."""
+    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = (), portion: float = 1.0) -> Tensor:  # noqa: ARG002
+        """Losses by task -> scalar; `shared` are the last weights that every task reads.
+
+        Where a step is computed in parts, `portion` is what this one stands for: the parts' portions sum to one.
+        """
         weights = self.weights()
         return torch.stack([weights[self.tasks.index(task)].detach() * loss for task, loss in losses.items()]).sum()
 
@@ -50,12 +53,12 @@ class Uncertainty(TaskWeights):
         """exp(-s_t), (T,)."""
         return torch.exp(-self.log_variance)
 
-    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = ()) -> Tensor:  # noqa: ARG002
+    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = (), portion: float = 1.0) -> Tensor:  # noqa: ARG002
         """Losses by task -> scalar."""
         terms = []
         for task, loss in losses.items():
             s = self.log_variance[self.tasks.index(task)]
-            terms.append(torch.exp(-s) * loss + s / 2)
+            terms.append(torch.exp(-s) * loss + portion * s / 2)
         return torch.stack(terms).sum()
 
 
@@ -85,14 +88,14 @@ class DynamicAverage(TaskWeights):
         pace = torch.where(self.before > 0, self.last / self.before.clamp(min=1e-12), torch.ones_like(self.last))
         return (len(self.tasks) * (pace / DWA_TEMPERATURE).softmax(dim=0)).float()
 
-    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = ()) -> Tensor:
+    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = (), portion: float = 1.0) -> Tensor:
         """Losses by task -> scalar; in training they are added up for the epoch's mean."""
         if self.training:
             for task, loss in losses.items():
                 at = self.tasks.index(task)
                 self.total[at] += _of_batch(loss.detach()).double()
-                self.n[at] += 1
-        result: Tensor = super().forward(losses, shared)
+                self.n[at] += portion
+        result: Tensor = super().forward(losses, shared, portion)
         return result
 
     def end_epoch(self) -> None:
@@ -128,10 +131,10 @@ class GradNorm(TaskWeights):
         kept = self.weight.detach().clamp(min=SMALLEST)
         return kept * len(self.tasks) / kept.sum()
 
-    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = ()) -> Tensor:
-        """Losses by task and the shared weights W -> scalar."""
+    def forward(self, losses: Losses, shared: Sequence[nn.Parameter] = (), portion: float = 1.0) -> Tensor:
+        """Losses by task of a whole step, and the shared weights W -> scalar."""
         if not (self.training and torch.is_grad_enabled()):
-            return super().forward(losses, shared)
+            return super().forward(losses, shared, portion)
         weights = self.weights()  # a copy: what an earlier pass of this step keeps is not changed below
         with torch.no_grad():
             self.weight.copy_(weights)

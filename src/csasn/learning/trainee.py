@@ -13,6 +13,7 @@ from csasn.config import Configuration, LossSettings, NetworkSettings, Sampling
 from csasn.imaging.dataset import labels
 from csasn.imaging.store import PixelStore
 from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.labels import Labels, Whole
 from csasn.learning.losses import MultitaskLoss
 from csasn.learning.sampling import shares
 from csasn.network.backbones import Branch, Features
@@ -102,18 +103,6 @@ def network_settings(model: str, settings: NetworkSettings) -> NetworkSettings:
     return settings.model_copy(update={"branches": SINGLE_BRANCH[model]})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mix:
-    """Mixup of a batch (Zhang 2018, arXiv 1710.09412), here between features (Verma 2019, arXiv 1806.05236).
-
-    Row i becomes share * row i + (1 - share) * row other[i], and the loss is blended likewise. Features are blended
-    and never pixels: two images laid over each other would be anatomy that nobody has.
-    """
-
-    other: Tensor
-    share: float
-
-
 class Trainee(nn.Module):
     """A network and its loss in one module, so that one forward pass gives the loss.
 
@@ -134,22 +123,10 @@ class Trainee(nn.Module):
         """Features by branch, or images (B, 1, H, W), to logits and intermediates."""
         return self.network(given)  # type: ignore[no-any-return]
 
-    def forward(
-        self, given: dict[str, Features] | Tensor, class_index: Tensor, malignant: Tensor, mix: Mix | None = None
-    ) -> Tensor:
-        """A batch with its labels to the scalar loss; with `mix`, of blended features and of both labels.
-
-        Of a blended batch each process is given all rows, and computes its own.
-        """
+    def forward(self, given: dict[str, Features] | Tensor, labels: Labels, whole: Whole | None = None) -> Tensor:
+        """A batch with its labels to the scalar loss; `whole` where it is a part of a training step."""
         shared = self.network.neck.last_shared()
-        if mix is None or isinstance(given, Tensor):
-            return self.loss(self.read(given), class_index, malignant, shared)  # type: ignore[no-any-return]
-        mine = slice(process_number(), None, n_processes())
-        output = self.read({name: each.mixed(mix.other, mix.share, mine) for name, each in given.items()})
-        partner = mix.other[mine]
-        own: Tensor = self.loss(output, class_index[mine], malignant[mine], shared)
-        other: Tensor = self.loss(output, class_index[partner], malignant[partner], shared)
-        return mix.share * own + (1 - mix.share) * other
+        return self.loss(self.read(given), labels, whole, shared)  # type: ignore[no-any-return]
 
 
 def build_trainee(
@@ -179,8 +156,18 @@ class Eyes:
         if self.caches is None:
             images = self.source.images(store_rows, int(views[0]))
             return images.to(self.device)
-        found = {name: self.caches[name].read(store_rows, views) for name in used}
-        return {name: each.to(self.device) for name, each in found.items()}
+        return read_caches(self.caches, store_rows, views, used, self.device)
+
+
+def read_caches(
+    caches: dict[str, FeatureCache],
+    store_rows: NDArray[np.int64],
+    views: NDArray[np.int64],
+    used: list[str],
+    device: torch.device,
+) -> dict[str, Features]:
+    """Cached features of the used branches, of one view of each row of the store."""
+    return {name: caches[name].read(store_rows, views).to(device) for name in used}
 
 
 @torch.no_grad()

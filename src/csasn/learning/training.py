@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from csasn.config import Configuration
 from csasn.errors import BadInputError, DivergedError, MemoryShortageError
-from csasn.learning.epochs import Planned, look_at, plan_epoch, share_of
+from csasn.learning.epochs import Planned, labels_of, look_at, plan_epoch
 from csasn.learning.keeper import Keeper
 from csasn.learning.optimisation import Stage, moving_average, parameter_groups, rate_schedule, training_mode
 from csasn.learning.phases import Phases
@@ -46,10 +47,14 @@ class Course:
     def plan(self, epoch: int) -> list[Planned]:
         """The batches of an epoch."""
         settings = self.configuration.fit
-        mixup = settings.finetune_mixup if self.stage.name == "finetune" else settings.feature_mixup
+        if self.stage.name == "frozen":
+            blending = {"mixup": settings.feature_mixup}
+        elif self.eyes.caches is not None:
+            blending = {"mixup": settings.finetune_mixup}
+        else:
+            blending = {"cutmix": settings.finetune_cutmix}
         share = self.eyes.cohort.shares(self.rows.train, settings.sampling)
-        n_views = self.eyes.source.n_views
-        return plan_epoch(self.rows, share, epoch, self.configuration, n_views=n_views, mixup=mixup)
+        return plan_epoch(self.rows, share, epoch, self.configuration, n_views=self.eyes.source.n_views, **blending)
 
     @property
     def n_steps(self) -> int:
@@ -111,7 +116,7 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
     return learning.history
 
 
-def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, nn.Module, torch.optim.Optimizer]:
+def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, _FabricModule, torch.optim.Optimizer]:
     """The stage before its first step, and the trainee and optimiser as Fabric sets them up."""
     settings, stage = course.configuration.fit, course.stage
     groups = parameter_groups(course.trainee, stage, settings)
@@ -134,26 +139,14 @@ def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, nn.M
 
 
 def _take_step(
-    course: Course, module: nn.Module, optimizer: torch.optim.Optimizer, batch: Planned, epoch: int, number: int
+    course: Course, module: _FabricModule, optimizer: torch.optim.Optimizer, batch: Planned, epoch: int, number: int
 ) -> float:
     """One batch forward, backward and into the weights; its loss."""
-    cohort, device, phases = course.eyes.cohort, course.fabric.device, course.phases
-    used = course.trainee.network.neck.used
-    where = course.at(epoch, f"batch {number}")
-    batch = share_of(batch, course.eyes)
+    phases, where = course.phases, course.at(epoch, f"batch {number}")
     course.reseed(epoch, number)
     with _memory_shortage_named(where):
-        given = look_at(batch, course.eyes, epoch, course.configuration, used=used, phases=phases)
-        index = torch.from_numpy(cohort.class_index[batch.rows]).to(device)
-        malignant = torch.from_numpy(cohort.malignant[batch.rows]).to(device)
-        with phases("forward"):
-            loss: Tensor = module(given, index, malignant, batch.mix)
-            of_batch = float(total(loss.detach())) / n_processes()
-        if not math.isfinite(of_batch):
-            raise _diverged(where, of_batch, batch.rows.tolist())
         optimizer.zero_grad()
-        with phases("backward"):
-            course.fabric.backward(loss)
+        of_batch = _gradients(course, module, batch, epoch, where)
         with phases("optimiser"):
             clip_norm = course.configuration.fit.finetune_clip_norm
             if course.stage.name == "finetune" and clip_norm:
@@ -161,6 +154,32 @@ def _take_step(
                 if norm is not None and not torch.isfinite(norm):
                     raise _diverged(f"{where} (its gradient)", float(norm), batch.rows.tolist())
             optimizer.step()
+    course.trainee.loss.end_step()
+    return of_batch
+
+
+def _gradients(course: Course, module: _FabricModule, batch: Planned, epoch: int, where: str) -> float:
+    """Add up the gradients of a batch, in the parts that `fit.accumulate` asks for; the batch's loss.
+
+    Every part's loss is divided by the whole batch's weights, so that the sum over the parts is the batch's loss, and
+    processes exchange gradients once, with the last part.
+    """
+    cohort, device, phases, loss = course.eyes.cohort, course.fabric.device, course.phases, course.trainee.loss
+    used = course.trainee.network.neck.used
+    parts = batch.parts(course.configuration.fit.accumulate)
+    whole = loss.of_step(labels_of(batch, cohort, device), n_parts=len(parts))
+    of_batch = 0.0
+    for number, part in enumerate(parts, start=1):
+        given = look_at(batch, part, course.eyes, epoch, course.configuration, used=used, phases=phases)
+        labels = labels_of(batch, cohort, device, part)
+        with course.fabric.no_backward_sync(module, enabled=number < len(parts)):
+            with phases("forward"):
+                of_part: Tensor = module(given, labels, whole)
+                of_batch += float(total(of_part.detach())) / n_processes()
+            if not math.isfinite(of_batch):
+                raise _diverged(where, of_batch, batch.rows.tolist())
+            with phases("backward"):
+                course.fabric.backward(of_part)
     return of_batch
 
 

@@ -26,6 +26,8 @@ class ClassWeights(nn.Module):
     base: Tensor
     difficulty: Tensor
     present: Tensor
+    n: Tensor
+    missed: Tensor
 
     def __init__(self, n_images: list[float], settings: LossSettings) -> None:
         """`n_images`: training images of each class, in class order; shares of draws where they are sampled."""
@@ -42,6 +44,8 @@ class ClassWeights(nn.Module):
         self.register_buffer("base", _mean_one(base, counts > 0).float())
         self.register_buffer("present", counts > 0)
         self.register_buffer("difficulty", torch.ones(len(n_images)))
+        for name in ("n", "missed"):  # of the step so far: a state is saved only between steps
+            self.register_buffer(name, torch.zeros(len(n_images)), persistent=False)
 
     def forward(self, progress: Tensor | float = 1.0) -> Tensor:
         """The weights (K,) now; `progress` is the share of the stage that is over."""
@@ -52,16 +56,23 @@ class ClassWeights(nn.Module):
         return _mean_one(self.base * self.difficulty.clamp(min=EASIEST), self.present)
 
     @torch.no_grad()
-    def observe(self, probabilities: Tensor, class_index: Tensor) -> None:
-        """Follow a training batch: probabilities (B, K) and class index (B,), -1 where the class is unknown."""
+    def observe(self, probabilities: Tensor, class_index: Tensor, share: Tensor) -> None:
+        """Follow a part of a step: probabilities (L, K), class index (L,), -1 where unknown, and share (L,)."""
         known = class_index >= 0
-        index = class_index[known]
-        missed = 1 - probabilities[known].gather(1, index[:, None])[:, 0]
-        n = total(torch.bincount(index, minlength=len(self.difficulty)))
-        all_missed = total(torch.zeros_like(self.difficulty).index_add_(0, index, missed.to(self.difficulty)))
+        index, counted = class_index[known], share[known].to(self.difficulty)
+        missed = 1 - probabilities[known].gather(1, index[:, None])[:, 0].to(self.difficulty)
+        self.n.index_add_(0, index, counted)
+        self.missed.index_add_(0, index, counted * missed)
+
+    @torch.no_grad()
+    def end_step(self) -> None:
+        """The difficulty of each class that the step showed follows what was missed of it, in all processes."""
+        n, missed = total(self.n), total(self.missed)
         seen = n > 0
-        current = all_missed[seen] / n[seen]
+        current = missed[seen] / n[seen]
         self.difficulty[seen] = self.momentum * self.difficulty[seen] + (1 - self.momentum) * current
+        self.n.zero_()
+        self.missed.zero_()
 
 
 def _mean_one(weights: Tensor, present: Tensor) -> Tensor:

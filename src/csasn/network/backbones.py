@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import timm
 import torch
+from numpy.typing import NDArray
 from timm.models import group_parameters
 from timm.models.efficientnet import EfficientNet
 from timm.models.vision_transformer import VisionTransformer
@@ -37,10 +39,10 @@ class Features:
         token = None if self.token is None else self.token.to(device)
         return replace(self, map=self.map.to(device), token=token)
 
-    def mixed(self, other: Tensor, share: float, rows: slice = slice(None)) -> "Features":
-        """Chosen rows, each blended with the row that `other` (B,) names: share * own + (1 - share) * other."""
-        token = None if self.token is None else torch.lerp(self.token[other[rows]], self.token[rows], share)
-        return replace(self, map=torch.lerp(self.map[other[rows]], self.map[rows], share), token=token)
+    def blended(self, own: NDArray[np.int64] | slice, other: NDArray[np.int64], share: float) -> "Features":
+        """Rows `own`, each blended with the row in the same place of `other`: share * own + (1 - share) * other."""
+        token = None if self.token is None else torch.lerp(self.token[other], self.token[own], share)
+        return replace(self, map=torch.lerp(self.map[other], self.map[own], share), token=token)
 
 
 class Branch(nn.Module):
