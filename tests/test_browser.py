@@ -1,14 +1,17 @@
-"""The report in a real browser: nothing on the console, nothing beyond the edge, pages that print."""
+"""The report and a comparison in a real browser: nothing on the console, nothing beyond the edge, pages that print."""
 
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from csasn.evidence.evaluate import evaluate_run
+from csasn.evidence.two_runs import compare_runs
+from csasn.report.compared import report_comparison
 from csasn.report.page import report_run
 from synthetic_run import make_run
 
@@ -35,25 +38,42 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report_run(run)
 
 
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    first, second = make_run(folder / "one"), make_run(folder / "two")
+    predictions = pl.read_parquet(second.path("predictions.parquet")).with_columns(pl.col("logit_PTC") * 0.5)
+    predictions.write_parquet(second.path("predictions.parquet"))
+    second.finish("predict", inputs=("split.csv",), outputs=("predictions.parquet",))
+    return report_comparison(compare_runs(first, second, folder / "out"))
+
+
 @pytest.mark.parametrize("width_px", [1280, 390])
-def test_nothing_on_the_console_and_nothing_beyond_the_edge(browser: Browser, report: Path, width_px: int) -> None:
+@pytest.mark.parametrize(("name", "fewest_figures"), [("report", 6), ("comparison", 2)])
+def test_nothing_on_the_console_and_nothing_beyond_the_edge(
+    browser: Browser, request: pytest.FixtureRequest, name: str, fewest_figures: int, width_px: int
+) -> None:
+    written = request.getfixturevalue(name)
     page = browser.new_page(viewport={"width": width_px, "height": 900})
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: said.append(request.url) if not request.url.startswith("data:") else None)
-    page.goto(report.as_uri())
-    assert said == [report.as_uri()]
+    page.goto(written.as_uri())
+    assert said == [written.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width_px
     inside = "[...document.querySelectorAll('svg, img')].every(e => e.getBoundingClientRect().right <= innerWidth)"
     assert page.evaluate(inside)
-    assert page.locator("figure svg").count() > 5
+    assert page.locator("figure svg").count() >= fewest_figures
     page.close()
 
 
-def test_every_name_in_the_list_of_sections_leads_to_one(browser: Browser, report: Path) -> None:
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_every_name_in_the_list_of_sections_leads_to_one(
+    browser: Browser, request: pytest.FixtureRequest, name: str
+) -> None:
     page = browser.new_page()
-    page.goto(report.as_uri())
+    page.goto(request.getfixturevalue(name).as_uri())
     for link in page.locator("nav a").all():
         target = link.get_attribute("href")
         assert target is not None
@@ -63,11 +83,14 @@ def test_every_name_in_the_list_of_sections_leads_to_one(browser: Browser, repor
     page.close()
 
 
-def test_it_prints_to_a_sane_number_of_pages(browser: Browser, report: Path) -> None:
+@pytest.mark.parametrize(("name", "fewest", "most"), [("report", 5, 30), ("comparison", 2, 6)])
+def test_it_prints_to_a_sane_number_of_pages(
+    browser: Browser, request: pytest.FixtureRequest, name: str, fewest: int, most: int
+) -> None:
     page = browser.new_page()
-    page.goto(report.as_uri())
+    page.goto(request.getfixturevalue(name).as_uri())
     margins = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
     printed = page.pdf(format="A4", margin=margins)  # type: ignore[arg-type]
     n_pages = len(re.findall(rb"/Type\s*/Page\b", printed))
-    assert 5 <= n_pages <= 30
+    assert fewest <= n_pages <= most
     page.close()

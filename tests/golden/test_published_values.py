@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from crepes import ConformalClassifier
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.inter_rater import cohens_kappa
 
@@ -13,6 +13,7 @@ from csasn.evidence.comparison import holm, mcnemar
 from csasn.evidence.conformal import coverage_band, needed, rank_of, threshold
 from csasn.evidence.decision import net_benefit
 from csasn.evidence.delong import delong
+from csasn.evidence.paired_shares import Discordant, tango_score
 from csasn.evidence.sites import combine
 
 
@@ -23,12 +24,31 @@ def test_mcnemar_as_r_prints_it() -> None:
     assert (round(statistic, 7), round(p, 7)) == (0.7751938, 0.3786151)
 
 
+def test_uncorrected_and_exact_mcnemar_as_r_prints_them() -> None:
+    """Tango's score at no difference is McNemar's uncorrected statistic; one unit a patient is McNemar's exact test."""
+    statistic = tango_score(121, 59, 314, 0.0) ** 2
+    assert (round(statistic, 5), f"{chi2.sf(statistic, 1):.6e}") == (21.35556, "3.815136e-06")
+    one = np.ones(129, dtype=np.int64)
+    first = (np.arange(129) < 70).astype(np.int64)
+    assert round(Discordant(n=one, first_alone=first, second_alone=1 - first).p(), 6) == 0.378688
+
+
 def test_kappa_as_sas_prints_it() -> None:
     table = np.array([[0.0, 4, 1], [0, 8, 0], [0, 1, 5]])
     assert round(float(metrics.kappa(table)), 4) == 0.4842
-    library = cohens_kappa(table)
-    assert (round(library.kappa_low, 4), round(library.kappa_upp, 4)) == (0.2137, 0.7547)
-    assert metrics.kappa(table) == pytest.approx(library.kappa)
+    assert metrics.kappa(table) == pytest.approx(cohens_kappa(table).kappa)
+
+
+def test_the_interval_of_kappa_as_sas_prints_it() -> None:
+    """The delta method on our kappa: its slope towards one more unit of each cell, squared, summed over the units."""
+    table, step = np.array([[0.0, 4, 1], [0, 8, 0], [0, 1, 5]]), 1e-5
+    plain, variance = float(metrics.kappa(table)), 0.0
+    for cell in np.ndindex(3, 3):
+        more = table.copy()
+        more[cell] += step
+        variance += table[cell] * ((float(metrics.kappa(more)) - plain) / step) ** 2
+    reach = norm.ppf(0.975) * np.sqrt(variance)
+    assert (round(plain - reach, 4), round(plain + reach, 4)) == (0.2137, 0.7547)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,26 @@ import tyro
 from csasn import __version__
 from csasn.cli.cohort_commands import Check, Ingest, Simulate, Split
 from csasn.cli.outcome import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
-from csasn.cli.run_commands import Audit, Evaluate, Fit, Predict, Refusal, Report, Run, Status
+from csasn.cli.run_commands import Audit, Compare, Evaluate, Fit, Predict, Refusal, Report, Run, Status
 from csasn.errors import CsasnError, StoppedError
 
 COMMANDS: dict[str, type] = {
     command.__name__.lower(): command
-    for command in (Simulate, Ingest, Check, Split, Fit, Status, Predict, Audit, Refusal, Evaluate, Report, Run)
+    for command in (
+        Simulate,
+        Ingest,
+        Check,
+        Split,
+        Fit,
+        Status,
+        Predict,
+        Audit,
+        Refusal,
+        Evaluate,
+        Report,
+        Compare,
+        Run,
+    )
 }
 
 

@@ -133,6 +133,32 @@ class Report(OfRun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Set CSASN of two runs against each other on the patients that both tested: A minus B, paired."""
+
+    run_a: tyro.conf.Positional[Path]
+    """Run folder A."""
+    run_b: tyro.conf.Positional[Path]
+    """Run folder B, of the same cohort and with the same tested patients."""
+    out: Path | None = None
+    """Folder for comparison.json, comparison.html, figures and tables; RUN_A/compared-with-RUN_B where not given."""
+    common_patients: bool = False
+    """Compare on those patients alone whom both runs tested on the same pictures, and say how many were left out."""
+
+    def __call__(self) -> int:
+        """Write comparison.json, then the page."""
+        from csasn.evidence.two_runs import compare_runs
+        from csasn.report.compared import report_comparison
+        from csasn.runs import open_run
+
+        run_a, run_b = open_run(self.run_a), open_run(self.run_b)
+        out = self.out or run_a.folder / f"compared-with-{run_b.folder.resolve().name}"
+        return wrote(
+            "comparison", report_comparison(compare_runs(run_a, run_b, out, common_patients=self.common_patients))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """The main job: split, fit, predict, audit, evaluate and report, in this order; goes on where it stopped."""
 

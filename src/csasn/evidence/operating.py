@@ -58,9 +58,11 @@ def freeze(table: pl.DataFrame, classes: ClassList, *, unit: Unit) -> list[Opera
 class Called:
     """One target at its frozen operating points: the units with a threshold, what they are, and what they are called.
 
-    y_true, called (m,) bool, patients (m,); `n_left_out` units had no threshold in their fold.
+    y_true, called (m,) bool, patients (m,), rows (m,) their rows in the table; `n_left_out` units had no threshold in
+    their fold.
     """
 
+    rows: NDArray[np.int64]
     y_true: NDArray[np.bool_]
     called: NDArray[np.bool_]
     patients: NDArray[Any]
@@ -81,6 +83,7 @@ def called_at(test: pl.DataFrame, classes: ClassList, target: str, points: list[
     at = threshold[binary.rows]
     usable = ~np.isnan(at)
     return Called(
+        rows=np.flatnonzero(binary.rows)[usable],
         y_true=binary.y_true[usable],
         called=binary.y_prob[usable] >= at[usable],
         patients=binary.patients[usable],

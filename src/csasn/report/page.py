@@ -1,17 +1,15 @@
 """One self-contained page that tells what a run found, how surely, and what it cannot tell."""
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
+from collections.abc import Callable
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from csasn.files import write_bytes
-from csasn.report.blocks import Block, Drawing, Section, Table
+from csasn.report.blocks import Section
 from csasn.report.cards import model_card
 from csasn.report.checklists import CHECKLISTS, checklist
 from csasn.report.facts import Facts
 from csasn.report.material import Material
+from csasn.report.rendering import rendered, write_blocks
 from csasn.report.sections.calibration import calibration
 from csasn.report.sections.cohort import checks, cohort
 from csasn.report.sections.errors import errors
@@ -55,23 +53,17 @@ def report_run(run: Run) -> Path:
     """Write report.html, every figure (SVG, PNG) and table (CSV) of it, model_card.md and the checklists."""
     material = Material(run=run)
     sections = [found for section in SECTIONS if (found := section(material)) is not None]
-    for block in (block for section in sections for block in section.blocks):
-        if isinstance(block, Drawing):
-            write_bytes(run.path(f"figures/{block.name}.svg"), block.svg.encode())
-            write_bytes(run.path(f"figures/{block.name}.png"), block.png)
-        elif isinstance(block, Table):
-            write_bytes(run.path(f"tables/{block.name}.csv"), block.csv())
-    environment = Environment(loader=PackageLoader("csasn.report"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["groups"] = side_by_side
-    page = environment.get_template("report.html").render(
-        simulated=material.simulated,
-        name=material.name,
-        source=str(material.certificate.get("source") or "not stated"),
-        citation=str(material.certificate.get("citation") or "not stated").rstrip("."),
+    write_blocks(run.folder, sections)
+    source, citation = (str(material.certificate.get(name) or "not stated") for name in ("source", "citation"))
+    page = rendered(
+        sections,
+        title=f"CSASN on {material.name}",
+        heading=f"Carcinoma recognition in ultrasound by CSASN: {material.name}",
+        source=f"Source: {source}. Citation: {citation.rstrip('.')}.",
         headline=headline(material),
-        sections=sections,
+        simulated=material.simulated,
     )
-    write_bytes(run.path("report.html"), page.encode())
+    write_bytes(run.path("report.html"), page)
     facts = Facts(material=material)
     write_bytes(run.path("model_card.md"), model_card(facts).encode())
     for name in CHECKLISTS:
@@ -79,9 +71,3 @@ def report_run(run: Run) -> Path:
     inputs = ("metrics.json", "predictions.parquet", "history.csv", "weights.csv")
     run.finish("report", inputs=inputs, outputs=("report.html",))
     return run.path("report.html")
-
-
-def side_by_side(blocks: Sequence[Block]) -> list[list[Block]]:
-    """The blocks in order, with drawings that follow each other in one group."""
-    keyed = groupby(enumerate(blocks), key=lambda pair: -1 if isinstance(pair[1], Drawing) else pair[0])
-    return [[block for _, block in group] for _, group in keyed]

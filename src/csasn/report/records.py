@@ -54,6 +54,11 @@ def number(value: float | None, *, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
+def p_text(p: float | None) -> str:
+    """A p-value to three places, "<0.001" below them, or a dash where there is none."""
+    return "<0.001" if p is not None and p < 0.001 else number(p, digits=3)
+
+
 def figure_name(target: str, metric: str) -> str:
     """What a figure is called on the page: "Macro AUROC", "malignancy AUROC", "FTC sensitivity"."""
     if target == "all":

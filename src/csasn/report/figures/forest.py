@@ -1,6 +1,6 @@
 """Forest plots: a row a model, a difference or a site, each a point with its interval and its numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
     figure = blank(1.7 + 0.27 * (len(first) + len(second)) + (0.4 if second else 0))
     heights = [len(first) + 1, len(second) + 1] if second else [1]
     grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    forest(grid[0], first, marked=0)
+    forest(grid[0], first, marked=(0,))
     grid[0].set_title("Macro AUROC per patient", loc="left")
     if second:
         forest(grid[1], second, signed=True)
@@ -47,13 +47,13 @@ def ends_of(row: Record | dict[str, Any]) -> Ends:
     return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
 
 
-def forest(axes: Axes, rows: Sequence[tuple[str, Ends]], *, signed: bool = False, marked: int | None = None) -> None:
-    """Points with intervals, first row on top, one row marked, and the numbers in the right margin."""
+def forest(axes: Axes, rows: Sequence[tuple[str, Ends]], *, signed: bool = False, marked: Collection[int] = ()) -> None:
+    """Points with intervals, first row on top, some rows marked, and the numbers in the right margin."""
     for place, (_, ends) in enumerate(rows):
         text = "not estimable"
         if ends is not None:
             estimate, low, high = ends
-            colour = PALETTE[0] if place == marked else INK
+            colour = PALETTE[0] if place in marked else INK
             axes.plot([low, high], [place, place], color=colour, linewidth=1.4)
             axes.plot([estimate], [place], "s", color=colour, markersize=4.5)
             form = "{:+.3f} ({:+.3f} to {:+.3f})" if signed else "{:.3f} ({:.3f}–{:.3f})"
@@ -75,7 +75,22 @@ def by_site(records: Index, sites: Sequence[str]) -> Figure:
         for site, name in zip((*sites, "all"), (*sites, "all sites"), strict=True):
             record = records.get((MAIN_MODEL, site, "patient", target, metric))
             rows.append((f"{name} (n = {record.n if record else 0:,})", ends_of(record) if record else None))
-        forest(axes, rows, marked=len(rows) - 1)
+        forest(axes, rows, marked=(len(rows) - 1,))
         axes.set_title(f"{title} per patient", loc="left")
         axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=":")
+    return figure
+
+
+def between_runs(panels: Mapping[str, Sequence[tuple[str, dict[str, Any]]]]) -> Figure:
+    """A minus B in panels by title, a labelled row a figure; those that Holm's p settles are marked."""
+    sizes = [len(rows) for rows in panels.values()]
+    figure = blank(0.35 + sum(0.62 + 0.24 * n for n in sizes))
+    figure.set_layout_engine("constrained", hspace=0.1)
+    grid = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=[n + 0.6 for n in sizes])[:, 0]
+    for axes, (title, rows) in zip(grid, panels.items(), strict=True):
+        settled = {place for place, (_, row) in enumerate(rows) if row["better"]}
+        forest(axes, [(label, ends_of(row)) for label, row in rows], signed=True, marked=settled)
+        axes.axvline(0, color=QUIET, linewidth=0.8, linestyle=":")
+        axes.set_title(title, loc="left")
+    grid[-1].set_xlabel("Run A minus run B")
     return figure
