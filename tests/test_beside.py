@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -8,6 +9,7 @@ from csasn.cli import main
 from csasn.config import EvaluateSettings
 from csasn.evidence import aggregation
 from csasn.evidence.beside import drops
+from csasn.runs import Run
 from csasn.schema import classes_of
 from synthetic_run import make_run, manifest, predictions
 
@@ -51,3 +53,38 @@ def test_the_command_sets_two_runs_of_one_cohort_beside_each_other(
     with pytest.raises(SystemExit):
         main(["evaluate", str(run.folder), "--beside", str(third.folder)])
     assert "of one cohort" in capsys.readouterr().err
+
+
+def evaluated(run: Run, *more: str) -> dict[str, Any] | None:
+    """What metrics.json says of the other run after `evaluate`."""
+    main(["evaluate", str(run.folder), *more])
+    found: dict[str, Any] | None = json.loads(run.path("metrics.json").read_text())["beside"]
+    return found
+
+
+def test_the_other_run_is_remembered_until_it_is_told_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, other = (make_run(tmp_path / name, counts={"benign": 12, "PTC": 9}) for name in ("study/one", "study/two"))
+    assert evaluated(run) is None
+    told = evaluated(run, "--beside", str(other.folder))
+    assert told is not None
+    assert run.record()["beside"] == "../../two/run"
+    main(["report", str(run.folder)])
+    page = run.path("report.html").read_bytes()
+    assert f"The same patients read under grouped-kfold ({other.folder.resolve()})".encode() in page
+    run.path("report.html").unlink()
+    run.finish("predict", inputs=("split.csv",), outputs=("predictions.parquet",))  # forgets what came after it
+    assert evaluated(run) == told
+    main(["report", str(run.folder)])
+    assert run.path("report.html").read_bytes() == page
+    moved = Run(folder=(tmp_path / "study").rename(tmp_path / "moved") / "one/run", configuration=run.configuration)
+    again = evaluated(moved)
+    assert again is not None
+    assert again["drops"] == told["drops"]
+    (tmp_path / "moved/two").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(moved.folder)])
+    assert f"is evaluated beside {tmp_path / 'moved/two/run'}, where there is no run folder" in capsys.readouterr().err
+    assert evaluated(moved, "--beside", "none") is None
+    assert evaluated(moved) is None
+    assert "beside" not in moved.record()

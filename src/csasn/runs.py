@@ -118,6 +118,11 @@ class Run:
         if failed:
             raise BadInputError(f"Nothing is trained on a split that leaks. Failed:\n{listing(failed)}")
 
+    def remember(self, name: str, value: str | None) -> None:
+        """Write a fact that outlives every stage into run.json, or take it out where it is None."""
+        record = {key: each for key, each in self.record().items() if key != name}
+        write_json(self.path("run.json"), record if value is None else record | {name: value})
+
     def finished(self, stage: str) -> bool:
         """Whether a stage's outputs stand as it wrote them and its inputs are still those that it read."""
         entry = self.stages().get(stage)

@@ -116,16 +116,22 @@ class Evaluate(OfRun):
     """Turn predictions into metrics with intervals, per patient, nodule and image."""
 
     beside: Path | None = None
-    """Run folder of the same cohort under another split, whose figures are set beside these with paired intervals."""
+    """Run folder of the same cohort under another split, whose figures are set beside these with paired intervals, now
+    and whenever this run is evaluated again; "none" ends that."""
 
     def __call__(self) -> int:
         """Write metrics.json."""
         if self.beside is None:
             return OfRun.__call__(self)
+        from csasn.evidence.beside import remember
         from csasn.evidence.evaluate import evaluate_run
         from csasn.runs import open_run
 
-        return wrote("evaluate", evaluate_run(open_run(self.run), beside_run=open_run(self.beside)))
+        run = open_run(self.run)
+        if self.beside == Path("none"):
+            remember(run, None)
+            return wrote("evaluate", evaluate_run(run))
+        return wrote("evaluate", evaluate_run(run, beside_run=open_run(self.beside)))
 
 
 class Report(OfRun):

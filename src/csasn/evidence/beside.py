@@ -1,5 +1,6 @@
 """One run beside another of the same cohort: how far figures fall from pooled cross-validation to unseen sites."""
 
+import os
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,7 +12,7 @@ from csasn.evidence.comparison import difference_of, shared_units
 from csasn.evidence.measures import EVERY_CLASS
 from csasn.evidence.record import EVERY_SITE, Place
 from csasn.evidence.resampled import Resampled, resample
-from csasn.runs import Run
+from csasn.runs import Run, open_run
 from csasn.schema import ClassList
 
 DROPS = (
@@ -37,6 +38,26 @@ class Drop:
     p: float | None
     n: int
     note: str
+
+
+def remember(run: Run, other: Run | None) -> None:
+    """Keep in run.json, relative to the run folder, which run an evaluation sets beside it, or that there is none."""
+    folder = None if other is None else os.path.relpath(other.folder.resolve(), run.folder.resolve())
+    run.remember("beside", folder)
+
+
+def remembered(run: Run) -> Run | None:
+    """The run that is set beside this one, if any; BadInputError where it is not at its place any more."""
+    place = run.record().get("beside")
+    if place is None:
+        return None
+    folder = run.folder.resolve() / str(place)
+    if not (folder / "run.json").is_file():
+        raise BadInputError(
+            f"{run.folder} is evaluated beside {os.path.normpath(folder)}, where there is no run folder now. Give "
+            "--beside with the place it was moved to, or --beside none to evaluate it alone."
+        )
+    return open_run(folder)
 
 
 def beside(run: Run, other: Run) -> dict[str, object]:

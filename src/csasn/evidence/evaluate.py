@@ -19,7 +19,7 @@ from csasn.evidence.aggregation import (
     tested_rows,
     units_of,
 )
-from csasn.evidence.beside import beside
+from csasn.evidence.beside import beside, remember, remembered
 from csasn.evidence.calibrated import calibration_section
 from csasn.evidence.comparison import UNITS_COMPARED, Comparison, PairedTest, compare, paired_tests
 from csasn.evidence.conformal import certificate, coverage
@@ -228,12 +228,17 @@ def _confusion(test: pl.DataFrame, classes: ClassList) -> dict[str, object]:
 
 
 def evaluate_run(run: Run, *, beside_run: Run | None = None) -> Path:
-    """Evaluate the predictions of a run and write metrics.json, beside another run of the cohort if one is given."""
+    """Evaluate the predictions of a run and write metrics.json, beside another run of the cohort if there is one.
+
+    The run given is remembered in run.json, and set beside this one again whenever none is given.
+    """
     run.require("split.csv")
+    other = beside_run or remembered(run)
     predictions = pl.read_parquet(run.require("predictions.parquet"))
     found = evaluate(predictions, run.manifest(), run.classes(), run.configuration.evaluate)
     content = {name: _plain(getattr(found, name)) for name in Evaluation.__slots__}
-    content["beside"] = _plain(beside(run, beside_run)) if beside_run is not None else None
+    content["beside"] = _plain(beside(run, other)) if other is not None else None
+    remember(run, other)
     write_json(run.path("metrics.json"), content)
     written = ("metrics.json", *scrutinise(run))
     run.finish("evaluate", inputs=("predictions.parquet", "split.csv"), outputs=written)

@@ -23,6 +23,7 @@ def made(material: Material) -> Section:
         rows=[[name, str(value)] for name, value in plain.items()],
         wide=frozenset({1}),
     )
+    stages = {name: entry for name, entry in run.stages().items() if name != "report"}  # the page is not made of itself
     return Section(
         id="made",
         title="How this was made: configuration and hashes",
@@ -32,7 +33,7 @@ def made(material: Material) -> Section:
             Listing(summary="Resolved configuration", text=run.path("config.toml").read_text(encoding="utf-8")),
             Listing(
                 summary="Hashes of every stage's inputs and outputs",
-                text=json.dumps(run.stages(), indent=1, ensure_ascii=False),
+                text=json.dumps(stages, indent=1, ensure_ascii=False),
             ),
         ),
     )
