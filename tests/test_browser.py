@@ -13,6 +13,7 @@ from csasn.evidence.evaluate import evaluate_run
 from csasn.evidence.two_runs import compare_runs
 from csasn.report.compared import report_comparison
 from csasn.report.page import report_run
+from synthetic_maps import explain_by_hand
 from synthetic_run import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -34,6 +35,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = make_run(tmp_path_factory.mktemp("browser"))
+    explain_by_hand(run)
     evaluate_run(run)
     return report_run(run)
 

@@ -67,7 +67,7 @@ def test_same_command_again_does_nothing_and_other_settings_are_refused(
     before = {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES}
     again = ("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", simulated_run)
     out = succeed(*again)
-    assert out.count("already done") == 6
+    assert out.count("already done") == 7
     assert {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES} == before
     refused = csasn(*again, "--fit.frozen-epochs", 5)
     assert refused.returncode == 1
@@ -125,6 +125,33 @@ def test_refusal_and_shortcuts_are_answered_for_every_patient(simulated_run: Pat
     assert [each["n_sites"] for each in shortcuts["site_readable"]] == [2, 2]
 
 
+def test_maps_are_made_measured_and_shown_and_are_the_same_again(simulated_run: Path, tmp_path: Path) -> None:
+    manifest = pl.read_parquet(simulated_run / "manifest.parquet")
+    maps = pl.read_parquet(simulated_run / "explanations/maps.parquet")
+    trained = maps.filter(pl.col("level") == 0)
+    for _, of_map in trained.group_by("map"):
+        assert sorted(of_map["image_path"]) == sorted(manifest["image_path"])
+    found = json.loads((simulated_run / "explanations.json").read_text())
+    assert found["missing"] == {}
+    assert found["n_images_with_nodule"] == len(manifest)
+    everyone = [each for each in found["on_nodule"] if each["group"] == "all"]
+    assert {(each["map"], each["n_patients"]) for each in everyone} == {
+        (name, 40) for name in ("cnn", "vit", "fused", "random", "centre")
+    }
+    assert all(0 <= each["low"] <= each["estimate"] <= each["high"] <= 1 for each in everyone)
+    alike = {(each["map"], each["level"]): each for each in found["alike"]}
+    assert {each["n_patients"] for each in alike.values()} == {24}
+    assert alike["cnn", 8]["randomised"] == "branches 4/4"
+    assert all(abs(alike[name, 8]["estimate"]) < 0.5 for name in ("cnn", "vit", "fused"))
+    assert 'id="explanations"' in (simulated_run / "report.html").read_text()
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    succeed("explain", run)
+    for name in ("maps", "masks"):
+        first, again = (each / f"explanations/{name}.parquet" for each in (simulated_run, run))
+        assert pl.read_parquet(first).equals(pl.read_parquet(again))
+
+
 def test_rare_errors_are_shown_with_training_nodules_of_their_own_fold(simulated_run: Path) -> None:
     similar = json.loads((simulated_run / "similar.json").read_text())
     predictions = pl.read_parquet(simulated_run / "predictions.parquet").filter(pl.col("model") == "csasn")
@@ -153,7 +180,7 @@ def test_changed_embeddings_are_refused(simulated_run: Path, tmp_path: Path) -> 
     assert "embeddings/fold0.parquet is not the file that stage `predict` wrote" in refused.stderr
 
 
-def test_without_masks_and_with_one_site_the_audit_says_what_it_cannot_measure(
+def test_without_masks_and_with_one_site_and_branch_it_is_said_what_cannot_be_measured(
     simulated_cohort: Path, tmp_path: Path
 ) -> None:
     manifest = pl.read_parquet(simulated_cohort / "manifest.parquet").unique("patient_id", maintain_order=True)
@@ -162,7 +189,7 @@ def test_without_masks_and_with_one_site_the_audit_says_what_it_cannot_measure(
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(simulated_cohort / row["image_path"], folder / f"{row['patient_id']}.png")
     succeed("ingest", tmp_path / "pictures", "--out", tmp_path / "cohort")
-    options = ("--fit.rivals", "--fit.frozen-epochs", 1, "--fit.weights", "none")
+    options = ("--fit.rivals", "--fit.frozen-epochs", 1, "--fit.weights", "none", "--network.branches", "cnn")
     succeed("run", "--cohort", tmp_path / "cohort", "--config", SMOKE, "--out", tmp_path / "run", *options)
     found = json.loads((tmp_path / "run/shortcuts.json").read_text())
     assert [each["p"] is not None for each in found["questions"]] == [True, True, False]
@@ -170,6 +197,10 @@ def test_without_masks_and_with_one_site_the_audit_says_what_it_cannot_measure(
     assert variants["without-nodule"]["note"] == "not estimable: there are no masks"
     assert variants["border"]["auroc_within_sites"] is not None
     assert all("fewer than two sites" in each["note"] for each in found["site_readable"])
+    maps = json.loads((tmp_path / "run/explanations.json").read_text())
+    assert set(maps["missing"]) == {"vit", "fused"}
+    assert all(each["estimate"] is None for each in maps["on_nodule"])
+    assert "nothing is fused" in (tmp_path / "run/report.html").read_text()
 
 
 def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Path) -> None:

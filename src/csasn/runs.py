@@ -15,7 +15,7 @@ from csasn.files import file_sha256, read_json, write_bytes, write_json
 from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
 from csasn.settings_files import read_configuration, to_toml
 
-STAGES = ("split", "fit", "predict", "audit", "refusal", "evaluate", "report")
+STAGES = ("split", "fit", "predict", "audit", "explain", "refusal", "evaluate", "report")
 ON_REQUEST = ("refusal",)  # `csasn run` leaves these to their own command
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
 COHORT_FILES = ("manifest.parquet", "ledger.csv", "fingerprints.parquet")

@@ -89,6 +89,29 @@ ALTERED_COLUMNS = {
     "marked_share": pl.Float64,  # of the pixels: text and thin bright strokes away from the nodule
     "border_free": pl.Boolean,  # the nodule does not reach into the border; null where there is no mask
 }
+# explanations/maps.parquet: a row an image and map of it, by the model of the fold that tests the image.
+MAPS = ("cnn", "vit", "fused")
+MAP_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "fold": pl.Int32,
+    "image_path": pl.String,
+    "named": pl.String,  # the class for which the map was made: the most probable one, plain view
+    "map": pl.String,  # one of MAPS
+    "level": pl.Int32,  # how many parts of the network were randomised, from the head down; 0: as trained
+    "randomised": pl.String,  # the last part of them, or "none"
+    "n_rows": pl.Int32,
+    "n_columns": pl.Int32,
+    "cells": pl.List(pl.Float32),  # row by row, 0 to 1; all 0 where nothing spoke for the class
+}
+# explanations/masks.parquet: a row an image, all on the letterboxed square that the network sees.
+MASK_COLUMNS = {
+    "image_path": pl.String,
+    "size_px": pl.Int32,  # side of the square
+    "top_px": pl.Int32,  # where the picture lies in it
+    "left_px": pl.Int32,
+    "height_px": pl.Int32,
+    "width_px": pl.Int32,
+    "mask": pl.Binary,  # the nodule, one bit a pixel, row by row; null where there is no mask
+}
 # history.csv: one row an epoch.
 HISTORY_COLUMNS = {
     "model": pl.String,

@@ -11,7 +11,7 @@ import tyro
 from csasn import __version__
 from csasn.cli.cohort_commands import Check, Ingest, Simulate, Split
 from csasn.cli.outcome import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
-from csasn.cli.run_commands import Audit, Compare, Evaluate, Fit, Predict, Refusal, Report, Run, Status
+from csasn.cli.run_commands import Audit, Compare, Evaluate, Explain, Fit, Predict, Refusal, Report, Run, Status
 from csasn.errors import CsasnError, StoppedError
 
 COMMANDS: dict[str, type] = {
@@ -25,6 +25,7 @@ COMMANDS: dict[str, type] = {
         Status,
         Predict,
         Audit,
+        Explain,
         Refusal,
         Evaluate,
         Report,

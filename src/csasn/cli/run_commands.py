@@ -93,6 +93,10 @@ class Audit(OfRun):
     """Read test images without marks, without the nodule and from their border alone; `evaluate` says what leaks."""
 
 
+class Explain(OfRun):
+    """Map what in a test image spoke for the model's answer, and again with random weights; `evaluate` measures it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refusal(OfRun):
     """Try "none of the trained types": train CSASN without each rare class and read foreign pictures; then evaluate."""
@@ -166,7 +170,7 @@ class Compare:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The main job: split, fit, predict, audit, evaluate and report, in this order; goes on where it stopped."""
+    """The main job: split, fit, predict, audit, explain, evaluate and report, in order; goes on where it stopped."""
 
     cohort: Path
     """Cohort folder made by ingest or simulate."""
@@ -211,6 +215,10 @@ def stage(name: str) -> Callable[[Any, Bars], Path]:
         from csasn.reading.audit import audit_run
 
         return lambda run, bars: audit_run(run, report=bars.report)
+    if name == "explain":
+        from csasn.reading.explain import explain_run
+
+        return lambda run, bars: explain_run(run, report=bars.report)
     if name == "evaluate":
         from csasn.evidence.evaluate import evaluate_run
 

@@ -1,6 +1,7 @@
-"""What lies beyond the figures, each in a file of its own: refusal, shortcuts and similar patients."""
+"""What lies beyond the figures, each in a file of its own: refusal, shortcuts, maps and similar patients."""
 
 from csasn.evidence.audit import shortcuts_content
+from csasn.evidence.explanations import explanations_content
 from csasn.evidence.refusal import refusal_content
 from csasn.evidence.similar import similar_content
 from csasn.files import write_json
@@ -16,6 +17,8 @@ def scrutinise(run: Run) -> tuple[str, ...]:
         contents["similar.json"] = similar_content(run)
     if "audit" in stages:
         contents["shortcuts.json"] = shortcuts_content(run)
+    if "explain" in stages:
+        contents["explanations.json"] = explanations_content(run)
     for name, content in contents.items():
         write_json(run.path(name), content)
     return tuple(contents)

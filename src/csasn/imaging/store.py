@@ -79,14 +79,18 @@ def store_key(sha256s: Sequence[str], size_px: int) -> str:
 
 def letterbox(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """A grey picture (H, W) uint8 fitted into (S, S): aspect ratio kept, antialiased, centred on black."""
-    height, width = pixels.shape
-    longest = max(height, width)
-    fitted = (max(1, round(width * size_px / longest)), max(1, round(height * size_px / longest)))
-    resized = np.asarray(Image.fromarray(pixels).resize(fitted, Image.Resampling.BICUBIC, reducing_gap=2.0))
+    top, left, height, width = letterbox_place(pixels.shape, size_px)
+    resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0))
     square = np.zeros((size_px, size_px), dtype=np.uint8)
-    top, left = (size_px - fitted[1]) // 2, (size_px - fitted[0]) // 2
-    square[top : top + fitted[1], left : left + fitted[0]] = resized
+    square[top : top + height, left : left + width] = resized
     return square
+
+
+def letterbox_place(shape: tuple[int, ...], size_px: int) -> tuple[int, int, int, int]:
+    """Where a picture (H, W) lies in its letterboxed square: top, left, height, width, px."""
+    longest = max(shape)
+    height, width = (max(1, round(side * size_px / longest)) for side in shape)
+    return (size_px - height) // 2, (size_px - width) // 2, height, width
 
 
 def _is_whole(path: Path, shape: tuple[int, int, int]) -> bool:

@@ -156,11 +156,21 @@ class VitBranch(Branch):
             tokens = net.norm(net.blocks[-below.n_left :](below.map[..., 0].transpose(1, 2)))
         return self.laid_out(tokens.float())
 
+    @property
+    def n_prefix(self) -> int:
+        """Tokens before the patches, the class token first."""
+        return int(self.backbone.num_prefix_tokens)  # type: ignore[arg-type]
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of the patches."""
+        rows, columns = self.backbone.patch_embed.grid_size  # type: ignore[union-attr, misc]
+        return rows, columns
+
     def laid_out(self, tokens: Tensor) -> Features:
         """Normed tokens (B, T, C) -> map (B, C, h, w) and class token (B, C)."""
-        n_prefix = int(self.backbone.num_prefix_tokens)  # type: ignore[arg-type]
-        rows, columns = self.backbone.patch_embed.grid_size  # type: ignore[union-attr, misc]
-        patches = tokens[:, n_prefix:].transpose(1, 2).reshape(len(tokens), self.channels, rows, columns)
+        rows, columns = self.patch_grid
+        patches = tokens[:, self.n_prefix :].transpose(1, 2).reshape(len(tokens), self.channels, rows, columns)
         height, width = self.backbone.patch_embed.img_size  # type: ignore[union-attr, misc]
         grid = (-(-height // GRID_STRIDE_PX), -(-width // GRID_STRIDE_PX))
         return Features(map=functional.adaptive_avg_pool2d(patches, grid), token=tokens[:, 0])

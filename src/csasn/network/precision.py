@@ -45,12 +45,20 @@ class _PlainAttention(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention and len(args) == 3 and not any(kwargs.values()):
-            return plain_attention(*args)  # no mask, dropout, causality, other scale or grouped queries
-        return func(*args, **kwargs)
+        return plain_attention(*args) if is_plain(func, args, kwargs) else func(*args, **kwargs)
+
+
+def is_plain(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is attention without mask, dropout, causality, other scale or grouped queries."""
+    return func is functional.scaled_dot_product_attention and len(args) == 3 and not any(kwargs.values())
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V; all (B, heads, T, d)."""
+    return attention_weights(query, key) @ value
+
+
+def attention_weights(query: Tensor, key: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d)), (B, heads, T, T), of queries and keys (B, heads, T, d)."""
     weights: Tensor = ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(dim=-1)
-    return weights @ value
+    return weights

@@ -266,8 +266,11 @@ class Facts:
 
     def explanations(self) -> str:
         """Maps where they were made."""
+        if self.material.beyond("explanations.json") is None:
+            return "Not done in this run (`csasn explain`)."
         return (
-            "Class-activation and attention maps, measured against the nodule masks where there are any (report.html)."
+            "Grad-CAM and attention maps of test images, measured against the nodule masks where there are any, and "
+            "checked by dealing the weights anew (report.html)."
         )
 
     def internal(self) -> str:

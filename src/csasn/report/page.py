@@ -13,6 +13,7 @@ from csasn.report.rendering import rendered, write_blocks
 from csasn.report.sections.calibration import calibration
 from csasn.report.sections.cohort import checks, cohort
 from csasn.report.sections.errors import errors
+from csasn.report.sections.explanations import explanations
 from csasn.report.sections.limits import limits
 from csasn.report.sections.made import made
 from csasn.report.sections.refusal import refusal
@@ -40,6 +41,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     refusal,
     value,
     shortcuts,
+    explanations,
     rivals,
     errors,
     similar,

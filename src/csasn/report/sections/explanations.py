@@ -1,0 +1,249 @@
+"""What in the picture spoke for the answer, whether that is the nodule, and whether it was learned."""
+
+from typing import Any
+
+import polars as pl
+
+from csasn.evidence.explanations import ANOTHER, EVERYONE, MEASURES, cells_of, place_of, target_of
+from csasn.evidence.pointing import BASELINES, enlarged
+from csasn.report.blocks import Block, Picture, Pictures, Section, Table, Words
+from csasn.report.figures.explanations import cascade, on_nodule
+from csasn.report.material import Material, rows_of
+from csasn.report.overlay import overlay
+from csasn.report.records import ends_text, number, share
+
+NAMES = {"cnn": "CNN map", "vit": "ViT map", "fused": "Fused map", "random": "Random", "centre": "Centre"}
+METHODS = {
+    "cnn": "Grad-CAM of the convolutional branch",
+    "vit": "attention relevance of the transformer",
+    "fused": "Grad-CAM of the joint map",
+}
+TITLES = {
+    "pointing": "Pointing game: largest value on the nodule, share of patients",
+    "energy": "Energy: share of the map inside the nodule",
+}
+N_SHOWN = 6  # classes with pictures
+BELOW = "branches"  # with this word begin the levels of the cascade that lie below the fused map
+STAYS = "it STAYS MUCH THE SAME"
+
+
+def explanations(material: Material) -> Section | None:
+    """The verdict and a sentence a map first, then the measures, the cascade and a strip of pictures a class."""
+    found = material.beyond("explanations.json")
+    if found is None:
+        return None
+    measured, alike = rows_of(found["on_nodule"]), rows_of(found["alike"])
+    kinds = [kind for kind in METHODS if any(row["map"] == kind for row in measured)]
+    alpha = 1 - material.run.configuration.evaluate.confidence
+    told = {kind: (where(kind, measured, alpha=alpha), learned(kind, alike, found["still_alike"])) for kind in kinds}
+    sentences = [f"{NAMES[kind]} ({METHODS[kind]}): {' '.join(each)}" for kind, each in told.items()]
+    sentences += [f"{NAMES[kind]}: {why}." for kind, why in found["missing"].items()]
+    summary = verdict(kinds, measured, found, alpha=alpha)
+    blocks: list[Block] = [Words(text=summary), Words(text=_made(found)), Words(items=tuple(sentences))]
+    if found["n_images_with_nodule"]:
+        blocks += [_table(measured, kinds), _drawing(material, measured, kinds)]
+    if alike:
+        blocks.append(_cascade(material, alike, found))
+    blocks += [*_strips(material, found), *_groups(measured, kinds)]
+    limit = (
+        "A map on the nodule is no proof that the nodule was read rightly, and a map beside it no proof that it was "
+        "not: these maps are coarse summaries of a network with several paths, and none of them is a segmentation."
+    )
+    return Section(
+        id="explanations",
+        title="What in the picture spoke for the answer",
+        short="Explanations",
+        blocks=(*blocks, Words(text=limit, quiet=True)),
+    )
+
+
+def verdict(kinds: list[str], measured: list[dict[str, Any]], found: dict[str, Any], *, alpha: float) -> str:
+    """Which maps point at the nodule beyond the better baseline, and which hardly depend on what was learned."""
+    rows = [row for kind in kinds if (row := _of(measured, kind, "pointing")) is not None and row["p_holm"] is not None]
+    beyond = [NAMES[row["map"]] for row in rows if row["p_holm"] <= alpha and row["difference"] > 0]
+    if not rows:
+        text = "Not measurable whether the maps lie on the nodule: too few patients have a nodule in a mask."
+    elif beyond:
+        text = f"Points at the nodule more often than the better baseline: {', '.join(beyond)}."
+    else:
+        text = "No map is shown to point at the nodule more often than a point chosen without looking does."
+    alike, limit = rows_of(found["alike"]), found["still_alike"]
+    stays = [NAMES[kind] for kind in kinds if (row := _above(kind, alike)) and _fate(row, limit) == STAYS]
+    if stays:
+        text += f" Hardly depends on what was learned above the branches, and explains no answer: {', '.join(stays)}."
+    return text
+
+
+def where(kind: str, measured: list[dict[str, Any]], *, alpha: float) -> str:
+    """Whether a map points at the nodule more often than the better baseline does."""
+    row = _of(measured, kind, "pointing")
+    if row is None or row["estimate"] is None:
+        return "whether it points at the nodule is not estimable."
+    rival = _of(measured, row["against"], "pointing") or row
+    told = f"difference {_difference(row)}, adjusted p {number(row['p_holm'], digits=3)}"
+    if row["p_holm"] <= alpha:
+        verdict = f"{'more' if row['difference'] > 0 else 'LESS'} often ({told})"
+    else:
+        seen = number(row["detectable"])
+        verdict = f"cannot be told apart ({told}; {seen} would have shown in four of five such cohorts)"
+    return (
+        f"points at the nodule in {_percent(row)} of patients, {_baseline(row['against'])} in {_percent(rival)}: "
+        f"{verdict}."
+    )
+
+
+def learned(kind: str, alike: list[dict[str, Any]], limit: float) -> str:
+    """Whether a map changes when what was learned above the branches, and then everything, is dealt anew."""
+    above = _above(kind, alike)
+    if above is None or above["low"] is None:
+        return "Whether it depends on the weights is not estimable."
+    last = [row for row in alike if row["map"] == kind and row["randomised"] != ANOTHER][-1]
+    return (
+        f"With every weight above the branches dealt anew, {_fate(above, limit)}: rank correlation {share(above)}; "
+        f"with all weights, {_fate(last, limit)}: {share(last)}."
+    )
+
+
+def _above(kind: str, alike: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The level at which everything above the branches was dealt anew."""
+    levels = [row for row in alike if row["map"] == kind and row["randomised"] != ANOTHER]
+    above = [row for row in levels if not row["randomised"].startswith(BELOW)]
+    return above[-1] if above else None
+
+
+def _fate(row: dict[str, Any], limit: float) -> str:
+    if row["low"] is None or row["low"] < limit <= row["high"]:
+        return "whether it stays cannot be told"
+    return STAYS if row["low"] >= limit else "little of it stays"
+
+
+def _made(found: dict[str, Any]) -> str:
+    flat = sum(found["n_flat"].values())
+    text = (
+        f"Maps of what spoke for the most probable class, for {found['n_images']:,} test images of "
+        f"{found['n_patients']:,} patients, drawn from every class in turn. {found['n_images_with_nodule']:,} of them "
+        f"have a nodule in a mask. A point counts as on the nodule up to {100 * found['tolerance_share']:.1f} % of the "
+        "side beside it (15 px of 224)."
+    )
+    return text + (f" {flat:,} map(s) are flat, as nothing spoke for the class; they point at random." if flat else "")
+
+
+def _table(measured: list[dict[str, Any]], kinds: list[str]) -> Table:
+    return Table(
+        name="explanations",
+        caption="Maps and baselines against the nodule masks, means over patients; difference to the better baseline; "
+        "p adjusted by Holm over all maps and both measures",
+        head=("Map", "Patients", "Pointing", "Minus baseline", "p", "Energy", "Minus baseline", "p"),
+        rows=[
+            [
+                NAMES[kind],
+                f"{rows[0]['n_patients']:,}",
+                *(cell for row in rows for cell in (share(row), _difference(row), number(row["p_holm"], digits=3))),
+            ]
+            for kind in (*kinds, *BASELINES)
+            if (rows := [row for each in MEASURES if (row := _of(measured, kind, each)) is not None])
+        ],
+    )
+
+
+def _groups(measured: list[dict[str, Any]], kinds: list[str]) -> list[Block]:
+    rows = [row for row in measured if row["group"] != EVERYONE and row["map"] in kinds and row["n_patients"]]
+    if not rows:
+        return []
+    table = Table(
+        name="explanations-groups",
+        caption="The same by group of images",
+        head=("Group", "Map", "Measure", "Patients", "Images", "Reached", "Better baseline", "Minus it", "Note"),
+        rows=[
+            [
+                *(row["group"], NAMES[row["map"]], row["measure"], f"{row['n_patients']:,}", f"{row['n_images']:,}"),
+                *(share(row), NAMES.get(row["against"], "–"), _difference(row), row["note"]),
+            ]
+            for row in rows
+        ],
+        folded=True,
+    )
+    return [table]
+
+
+def _drawing(material: Material, measured: list[dict[str, Any]], kinds: list[str]) -> Block:
+    names = {name: NAMES[name] for name in (*kinds, *BASELINES)}
+    return material.drawing(
+        "explanations",
+        f"Maps and baselines against the nodule masks, per patient, with {material.level} bootstrap intervals. Random: "
+        "a uniform point and map; centre: the picture's central point and a Gaussian about it.",
+        lambda: on_nodule(measured, TITLES, names),
+    )
+
+
+def _cascade(material: Material, alike: list[dict[str, Any]], found: dict[str, Any]) -> Block:
+    n = max(row["n_patients"] for row in alike)
+    return material.drawing(
+        "explanations-cascade",
+        f"What is left of each map when the weights are dealt anew from the head down, {n} patients, with "
+        f"{material.level} bootstrap intervals. A map that stays high shows the picture and not what was learned.",
+        lambda: cascade(alike, NAMES, alike=found["still_alike"]),
+    )
+
+
+def _strips(material: Material, found: dict[str, Any]) -> list[Block]:
+    """For each class the picture in the middle of its class by energy, then its maps."""
+    shown = rows_of(found["shown"])[:N_SHOWN]
+    names = [row["image_path"] for row in shown]
+    maps = pl.read_parquet(material.run.require("explanations/maps.parquet"))
+    masks = pl.read_parquet(material.run.require("explanations/masks.parquet"))
+    chosen = maps.filter(pl.col("level") == 0, pl.col("image_path").is_in(names)).rows(named=True)
+    placed = {row["image_path"]: row for row in masks.filter(pl.col("image_path").is_in(names)).rows(named=True)}
+    words = (
+        "One image a class, the one whose energy is in the middle of its class's: neither the best nor the worst. "
+        "Blue: the nodule's outline. Bright: what spoke most for the class named, each map on its own scale."
+    )
+    strips = [
+        _strip(material, row, {each["map"]: each for each in chosen if each["image_path"] == row["image_path"]}, placed)
+        for row in shown
+    ]
+    return [Words(text=words), *strips] if strips else []
+
+
+def _strip(
+    material: Material, row: dict[str, Any], maps: dict[str, dict[str, Any]], placed: dict[str, dict[str, Any]]
+) -> Pictures:
+    root, name = material.run.images_root(), row["image_path"]
+    place, target = place_of(placed[name]), target_of(placed[name])
+    mask = None if target is None else target.mask
+    png, missing = overlay(root, name, None, mask, place)
+    told = (f"named {row['named']}", f"site {row['site']}", f"patient {row['patient_id']}")
+    alt = f"Ultrasound image of patient {row['patient_id']}"
+    pictures = [Picture(png=png, missing=missing, title=row["reference"], lines=told, alt=alt)]
+    for kind in (kind for kind in METHODS if kind in maps):
+        square = enlarged(cells_of(maps[kind]), placed[name]["size_px"])
+        png, missing = overlay(root, name, square, mask, place)
+        reached = row["reached"].get(kind)
+        lines = (_hit(reached["pointing"]), f"energy {reached['energy']:.2f}") if reached else ("no nodule in a mask",)
+        pictures.append(Picture(png=png, missing=missing, title=NAMES[kind], lines=lines, alt=f"{NAMES[kind]}; {alt}"))
+    return Pictures(pictures=tuple(pictures))
+
+
+def _hit(pointing: float) -> str:
+    if 0 < pointing < 1:
+        return "several largest values"
+    return "points at the nodule" if pointing else "points beside the nodule"
+
+
+def _of(measured: list[dict[str, Any]], kind: str, measure: str) -> dict[str, Any] | None:
+    wanted = (kind, EVERYONE, measure)
+    return next((row for row in measured if (row["map"], row["group"], row["measure"]) == wanted), None)
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if row["difference"] is None:
+        return "–"
+    return ends_text(row["difference"], row["difference_low"], row["difference_high"])
+
+
+def _percent(row: dict[str, Any]) -> str:
+    return f"{100 * row['estimate']:.0f} %"
+
+
+def _baseline(name: str) -> str:
+    return {"random": "a random point", "centre": "the picture's centre"}[name]
