@@ -1,11 +1,13 @@
 """`csasn ingest` against the raw decode of the same files by as many processes. Bar: 0.8.
 
-python benchmarks/ingest_throughput.py [PICTURES]. The rival is what a user would write: Pillow to a grey array, in a
-pool of processes. The pictures are SIMULATED (shifted and mirrored copies, so that none repeats), in the formats that
-scanner workstations export. Each pair of timings is taken one after the other; the median ratio of several pairs is
-printed, with the start of all processes and the writing of the cohort inside the time of ingest. Ingest runs in a
-process of its own, as from the command line: worker processes import the main module again, which is next to nothing
-there.
+python benchmarks/ingest_throughput.py [SCREENS [CROPS]]. The rival is what a user would write: Pillow (for DICOM
+pydicom, whose pixels Pillow turns to grey) to a grey array, in a pool of processes. All pictures are SIMULATED, in the
+formats that scanner workstations export: whole screens, as a capture shows them (the tissue twice as large, black and a
+ruler about it, 1024 x 768 px); the tissue alone, cropped and small, where the fixed costs of every file weigh most;
+and DICOM objects of the phantom. Shifted and mirrored copies make them many, so that none repeats. Each pair of timings
+is taken one after the other, and the median ratio of several pairs is printed. The start of all processes and the
+writing of the cohort are inside the time of ingest, which runs in a process of its own, as from the command line:
+worker processes import the main module again, which is next to nothing there.
 """
 
 import statistics
@@ -13,89 +15,156 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pydicom
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.pixels import pixel_array
 
-from csasn.cohort.phantom.cohort import simulate
+from csasn.cohort.phantom.cohort import simulate, simulate_export
 from csasn.cohort.workers import default_workers
 
-N_PAIRS = 5
+N_PAIRS = 3
 N_COPIES = 10  # of each rendered picture
-KINDS = {
-    "png, colour": ("png", "RGB", {"compress_level": 6}),
-    "png, grey": ("png", "L", {"compress_level": 6}),
-    "jpeg, colour": ("jpg", "RGB", {"quality": 92}),
-    "jpeg, grey": ("jpg", "L", {"quality": 92}),
+SCREEN_PX = (768, 1024)
+FORMATS = {
+    "PNG, colour": ("png", "RGB", {"compress_level": 6}),
+    "PNG, grey": ("png", "L", {"compress_level": 6}),
+    "JPEG, colour": ("jpg", "RGB", {"quality": 92}),
+    "JPEG, grey": ("jpg", "L", {"quality": 92}),
 }
-
+Grey = NDArray[np.uint8]
 
 INGEST = """
 import sys, time
 from pathlib import Path
 from csasn.cohort.ingest import ingest
+source, out, workers, layout, *labels = sys.argv[1:]
 started = time.perf_counter()
-result = ingest(Path(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
+result = ingest(
+    Path(source),
+    Path(out),
+    workers=int(workers),
+    layout=layout,
+    labels=Path(labels[0]) if labels else None,
+    private=Path(out + " private") if labels else None,
+)
 print(time.perf_counter() - started, result.n_used)
 """
 
 
-def raw(path: Path) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Files of one kind: what the rival does to each, and what `ingest` is given."""
+
+    paths: Sequence[Path]
+    raw: Callable[[Path], int]
+    source: Path
+    layout: str = "table"
+    labels: tuple[Path, ...] = ()
+
+
+def raw_picture(path: Path) -> int:
     """What a user would write: open, grey, array."""
     with Image.open(path) as picture:
         return int(np.asarray(picture.convert("L")).shape[0])
 
 
-def write(folder: Path, pictures: list[NDArray[np.uint8]], n: int, kind: str) -> list[Path]:
-    """`n` files of a kind and their table."""
-    ending, mode, options = KINDS[kind]
+def raw_object(path: Path) -> int:
+    """The same of a DICOM object, of its middle frame where it is a loop."""
+    dataset = pydicom.dcmread(path)
+    pixels = pixel_array(dataset, index=int(dataset.get("NumberOfFrames", 1)) // 2)
+    return int(np.asarray(Image.fromarray(pixels).convert("L")).shape[0])
+
+
+def on_screen(tissue: Grey) -> Grey:
+    """A capture of the whole screen: the tissue twice as large, black around it, a ruler at its side."""
+    height, width = (2 * side for side in tissue.shape)
+    height, width = min(height, SCREEN_PX[0]), min(width, SCREEN_PX[1] - 40)
+    enlarged = np.asarray(Image.fromarray(tissue).resize((2 * tissue.shape[1], 2 * tissue.shape[0])))
+    screen = np.zeros(SCREEN_PX, dtype=np.uint8)
+    top, left = (SCREEN_PX[0] - height) // 2, (SCREEN_PX[1] - width) // 2
+    screen[top : top + height, left : left + width] = enlarged[:height, :width]
+    screen[top : top + height : 24, left + width + 4 : left + width + 12] = 200
+    return screen
+
+
+def write_picture(job: tuple[Path, Grey, int, str, bool]) -> None:
+    """One copy of a picture, turned so that it is another, in a format."""
+    path, tissue, turn, kind, whole_screen = job
+    _, mode, options = FORMATS[kind]
+    picture = np.roll(tissue, turn * tissue.shape[1] // N_COPIES, axis=1)
+    picture = picture[:, ::-1] if turn % 2 else picture
+    Image.fromarray(on_screen(picture) if whole_screen else picture).convert(mode).save(path, **options)
+
+
+def pictures_source(folder: Path, tissue: list[Grey], n: int, kind: str, *, whole_screen: bool) -> Source:
+    """`n` pictures of a format and their table."""
     folder.mkdir()
-    rows = []
-    for number in range(n):
-        picture = pictures[number % len(pictures)]
-        turn = number // len(pictures)
-        shifted = np.roll(picture, turn * picture.shape[1] // N_COPIES, axis=1)
-        shown = shifted[:, ::-1] if turn % 2 else shifted
-        Image.fromarray(shown).convert(mode).save(folder / f"{number}.{ending}", **options)
-        rows.append((f"{number}.{ending}", f"p{number}", "PTC" if number % 2 else "benign"))
+    paths = [folder / f"{number}.{FORMATS[kind][0]}" for number in range(n)]
+    jobs = [(path, tissue[at % len(tissue)], at // len(tissue), kind, whole_screen) for at, path in enumerate(paths)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(write_picture, jobs, chunksize=32))
+    rows = [(path.name, f"p{at}", "PTC" if at % 2 else "benign") for at, path in enumerate(paths)]
     frame = pl.DataFrame(rows, schema=["image_path", "patient_id", "label"], orient="row")
     frame.write_csv(folder / "table.csv")
-    return [folder / row[0] for row in rows]
+    return Source(paths=paths, raw=raw_picture, source=folder / "table.csv")
 
 
-def main(n_pictures: int) -> None:
+def compare(name: str, given: Source, folder: Path, workers: int) -> None:
+    """Time both ways, pair by pair."""
+    ratios = []
+    for pair in range(N_PAIRS):
+        started = time.perf_counter()
+        with ProcessPoolExecutor(workers) as pool:
+            list(pool.map(given.raw, given.paths, chunksize=32))
+        raw_s = time.perf_counter() - started
+        out = folder / f"out {name} {pair}"
+        arguments = [given.source, out, workers, given.layout, *given.labels]
+        done = subprocess.run([sys.executable, "-c", INGEST, *map(str, arguments)], stdout=subprocess.PIPE, check=True)
+        ingest_s, n_used = map(float, done.stdout.split())
+        ratios.append(raw_s / ingest_s)
+    rates = f"last {len(given.paths) / raw_s:,.0f} and {len(given.paths) / ingest_s:,.0f} files/s"
+    print(
+        f"{name}: {n_used:.0f} of {len(given.paths)} used, ingest at {statistics.median(ratios):.2f} times the raw "
+        f"decode ({min(ratios):.2f} to {max(ratios):.2f}), {rates}",
+        flush=True,
+    )
+
+
+def main(n_screens: int, n_crops: int) -> None:
     """Time both ways, format by format."""
     workers = default_workers()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulate(folder / "made", n_patients=n_pictures // N_COPIES // 2, n_sites=4, seed=0)
+        simulate(folder / "made", n_patients=max(n_screens, n_crops) // N_COPIES // 2, n_sites=4, seed=0)
         manifest = pl.read_parquet(folder / "made/manifest.parquet")
-        pictures = [np.asarray(Image.open(folder / "made" / path)) for path in manifest["image_path"]]
-        size = np.median([picture.size for picture in pictures])
-        print(f"{n_pictures} SIMULATED pictures of {size:,.0f} px (median), {workers} processes, {N_PAIRS} pairs")
-        for kind in KINDS:
-            paths = write(folder / kind, pictures, n_pictures, kind)
-            ratios = []
-            for pair in range(N_PAIRS):
-                started = time.perf_counter()
-                with ProcessPoolExecutor(workers) as pool:
-                    list(pool.map(raw, paths, chunksize=32))
-                raw_s = time.perf_counter() - started
-                given = [str(folder / kind / "table.csv"), str(folder / f"out {kind} {pair}"), str(workers)]
-                done = subprocess.run([sys.executable, "-c", INGEST, *given], stdout=subprocess.PIPE, check=True)
-                ingest_s, n_used = map(float, done.stdout.split())
-                ratios.append(raw_s / ingest_s)
-            rates = f"last {n_pictures / raw_s:,.0f} and {n_pictures / ingest_s:,.0f} pictures/s"
-            print(
-                f"{kind}: {n_used:.0f} used, ingest at {statistics.median(ratios):.2f} times the raw decode "
-                f"({min(ratios):.2f} to {max(ratios):.2f}), {rates}",
-                flush=True,
-            )
+        tissue = [np.asarray(Image.open(folder / "made" / path)) for path in manifest["image_path"]]
+        px = np.median([picture.size for picture in tissue])
+        print(f"SIMULATED; {workers} processes, {N_PAIRS} pairs; crops have {px:,.0f} px (median)", flush=True)
+        for kind in FORMATS:
+            given = pictures_source(folder / f"screens {kind}", tissue, n_screens, kind, whole_screen=True)
+            compare(f"screens, {kind}", given, folder, workers)
+        for kind in FORMATS:
+            given = pictures_source(folder / f"crops {kind}", tissue, n_crops, kind, whole_screen=False)
+            compare(f"crops, {kind}", given, folder, workers)
+        simulate_export(folder / "pacs", n_patients=n_screens // 4, n_sites=4, seed=0)
+        objects = sorted((folder / "pacs/export").rglob("*.dcm"))
+        export = Source(
+            paths=objects,
+            raw=raw_object,
+            source=folder / "pacs/export",
+            layout="dicom",
+            labels=(folder / "pacs/labels.csv",),
+        )
+        compare("DICOM", export, folder, workers)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 6000)
+    main(*(int(given) for given in (sys.argv + ["2000", "6000"][len(sys.argv) - 1 :])[1:3]))

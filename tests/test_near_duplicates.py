@@ -113,3 +113,19 @@ def test_a_flat_thumbnail_is_like_its_very_equal_only():
     thumbnails = np.full((3, 1024), 7, dtype=np.uint8)
     thumbnails[2] = np.random.default_rng(0).integers(0, 255, 1024)
     assert [(i, j) for i, j, *_ in near_duplicates(hashes, thumbnails)] == [(0, 1)]
+
+
+def on_screen(picture: np.ndarray) -> np.ndarray:
+    """A capture of the whole screen, twice as large in black, with the ruler that all captures share."""
+    tissue = np.asarray(Image.fromarray(picture).resize((720, 560)))
+    screen = np.zeros((768, 1024), dtype=np.uint8)
+    screen[104:664, 152:872] = tissue
+    screen[104:664:24, 876:884] = 200
+    return screen
+
+
+def test_a_capture_of_the_screen_is_known_by_its_tissue_alone():
+    pictures = [speckle(seed) for seed in range(40)]
+    screens = [on_screen(each) for each in pictures]
+    assert pairs_of(screens) == set()
+    assert pairs_of([*pictures[:8], *screens[:8]]) == {(place, place + 8) for place in range(8)}

@@ -50,11 +50,6 @@ RING_PX = 8  # what lies this near a line is its background
 
 
 def find_text(pixels: Grey) -> Mask:
-    """Mask (H, W) of burned-in letters in a grey picture (H, W): whole lines of them, grown by a margin.
-
-    Two upright strokes side by side, much thinner and sharper than speckle and alike in grey, seed a line, which grows
-    over its weaker neighbours. Bright and dark letters are sought at three scales.
-    """
     """Where text is burned into a picture (H, W): the mask (H, W) of whole lines, a margin about them included.
 
     A line begins where two upright strokes of like grey stand side by side, brighter or darker than what is about

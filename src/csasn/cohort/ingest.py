@@ -22,7 +22,7 @@ from csasn.cohort.pacs import Door, export_source
 from csasn.cohort.pseudonyms import keep_secret, open_pseudonyms, write_crosswalk
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
-from csasn.cohort.workers import Lost, default_workers, each_in_workers
+from csasn.cohort.workers import Lost, default_workers, each_in_workers, prepare_workers
 from csasn.config import IngestSettings
 from csasn.errors import BadInputError, listing
 from csasn.files import folder_made_whole
@@ -88,6 +88,7 @@ def ingest(
     BadInputError listing every offending row, and nothing is written. `labels` and `private` belong to DICOM: the table
     of diagnoses, and the folder of the site's key and of the crosswalk. `progress(done, total)` counts items.
     """
+    prepare_workers(read_item)  # they import while the table is read
     settings = settings or IngestSettings()
     words = vocabulary(settings.malignant_classes, settings.non_malignant_classes)
     chosen = layout_of(source, words) if layout == "auto" else layout

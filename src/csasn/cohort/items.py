@@ -15,11 +15,11 @@ from csasn.cohort.dicom.preamble import is_dicom
 from csasn.cohort.fingerprints import Fingerprint, fingerprint
 from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.pictures import open_picture, pixel_sha256, read_mask
-from csasn.config import DicomSettings
 from csasn.files import file_sha256
 
-if TYPE_CHECKING:  # worker processes of pictures start sooner without pydicom
+if TYPE_CHECKING:  # worker processes of pictures start sooner without pydicom and pydantic
     from csasn.cohort.dicom.identity import Identity
+    from csasn.config import DicomSettings
 
 Kind = Literal["picture", "dicom", "member"]
 Polygon = tuple[tuple[float, float], ...]  # (x, y) in px
@@ -43,7 +43,7 @@ class Item:
     declared_sha256: str | None = None
     cohort: Path | None = None
     kept: str | None = None
-    dicom: DicomSettings | None = None
+    dicom: "DicomSettings | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: those pickle several times slower, field by field

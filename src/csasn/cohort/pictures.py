@@ -241,10 +241,12 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
     if picture.mode == "L" and not picture.has_transparency_data:
         return _values(picture), tuple(fixes)
     width, height = picture.size
+    if height <= ROWS_AT_ONCE:
+        return _values(_over_black(picture).convert("L")), tuple(fixes)
     grey = np.empty((height, width), dtype=np.uint8)
     for top in range(0, height, ROWS_AT_ONCE):
-        rows = picture.crop((0, top, width, min(top + ROWS_AT_ONCE, height))) if height > ROWS_AT_ONCE else picture
-        grey[top : top + ROWS_AT_ONCE] = np.asarray(_over_black(rows).convert("L"))
+        rows = picture.crop((0, top, width, min(top + ROWS_AT_ONCE, height)))
+        grey[top : top + ROWS_AT_ONCE] = _values(_over_black(rows).convert("L"))
     return grey, tuple(fixes)
 
 

@@ -9,6 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -34,6 +35,19 @@ class Lost:
 def default_workers() -> int:
     """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare_workers(function: Callable[[T], R]) -> Any:
+    """Let the process that workers are forked from import what `function` needs, while the caller goes on.
+
+    Gives the context that they come from. The first function of a program is the one that is imported ahead.
+    """
+    if os.name != "posix":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])
+    forkserver.ensure_running()
+    return context
 
 
 def each_in_workers(
@@ -77,10 +91,7 @@ class _Crew:
     """The processes, what each of them was given, and what they answered."""
 
     def __init__(self, function: Callable[[Any], Any], items: Sequence[Any], *, n: int, limit_s: float) -> None:
-        posix = os.name == "posix"
-        self.context: Any = multiprocessing.get_context("forkserver" if posix else "spawn")
-        if posix:
-            self.context.set_forkserver_preload([function.__module__])
+        self.context = prepare_workers(function)
         self.function, self.items, self.limit_s = function, items, limit_s
         self.unsent = deque(range(len(items)))
         self.done: dict[int, Any] = {}
