@@ -73,7 +73,9 @@ def main() -> None:
     classes = ClassList(names=("benign", "normal", "malignant"), n_non_malignant=2)
     index = np.arange(N_IMAGES) % 3
     every = np.arange(N_IMAGES)
-    cohort = Cohort(classes=classes, store_rows=every, class_index=index, malignant=index == 2, patient=every)
+    cohort = Cohort(
+        classes=classes, store_rows=every, class_index=index, malignant=index == 2, patient=every, site=every % 2
+    )
     rows = FoldRows(fold=0, train=np.arange(N_IMAGES), tuning=np.arange(0))
     branches, origins = build_branches(configuration.network, weights="none", size_px=size_px)
     fabric = Fabric(accelerator="cpu", devices=1)

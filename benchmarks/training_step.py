@@ -71,7 +71,9 @@ def standing(n_images: int, configuration: Configuration) -> tuple[Trainee, Eyes
     store = PixelStore(pixels=pixels, row_of={}, key="noise")
     index = np.arange(n_images) % len(CLASSES.names)
     every = np.arange(n_images)
-    cohort = Cohort(classes=CLASSES, store_rows=every, class_index=index, malignant=index > 0, patient=every)
+    cohort = Cohort(
+        classes=CLASSES, store_rows=every, class_index=index, malignant=index > 0, patient=every, site=every % 2
+    )
     torch.manual_seed(0)
     branches, _ = build_branches(configuration.network, weights="none", size_px=size_px)
     source = ViewSource(store=store, n_views=1, augmentation=configuration.augmentation, seed=0)

@@ -32,7 +32,9 @@ ROWS = FoldRows(fold=3, train=np.arange(0, 36), tuning=np.arange(36, N))
 def cohort() -> Cohort:
     index = np.arange(N) % 3
     rows = np.arange(N)
-    return Cohort(classes=CLASSES, store_rows=rows, class_index=index, malignant=index > 0, patient=rows // 2)
+    return Cohort(
+        classes=CLASSES, store_rows=rows, class_index=index, malignant=index > 0, patient=rows // 2, site=rows // 3 % 4
+    )
 
 
 def branches() -> dict[str, Branch]:

@@ -78,11 +78,12 @@ LOSSES = [
     {"classes": "ldam-drw", "tasks": "uncertainty"},
     {"classes": "logit-adjustment", "tasks": "fixed"},
     {"classes": "focal", "tasks": "dwa"},
+    {"classes": "dynamic", "tasks": "uncertainty", "site_adversary": 1.0},
 ]
 
 
 @pytest.mark.usefixtures("batch_norm_still")
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda each: f"{each['classes']}-{each['tasks']}")
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda each: "-".join(map(str, each.values())))
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_parts_of_a_batch_give_the_step_of_the_batch(fabric: Fabric, loss: dict[str, object], mixup: float) -> None:
     """36 rows in batches of 8: the last batch has 4 rows, and two parts where the others have four."""

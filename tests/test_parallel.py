@@ -46,11 +46,14 @@ n_views = 2
 """
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["whole steps", "steps in two parts"])
+PARTS = "[loss]\nsite_adversary = 1.0\n\n[fit]\naccumulate = 2"
+
+
+@pytest.fixture(scope="module", params=["[fit]", PARTS], ids=["whole steps", "parts and a site head"])
 def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Path]:
     """The same cohort and settings, trained by this process and by two that the command line starts."""
     folder = tmp_path_factory.mktemp("parallel")
-    (folder / "tiny.toml").write_text(CONFIGURATION.replace("[fit]", f"[fit]\naccumulate = {request.param}"))
+    (folder / "tiny.toml").write_text(CONFIGURATION.replace("[fit]", request.param))
     simulate(folder / "cohort", n_patients=30, n_sites=2, seed=0, workers=1)
     runs = [
         create_run(folder / "cohort", folder / name, read_configuration(folder / "tiny.toml"))

@@ -36,7 +36,9 @@ def state_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def labelled(index: np.ndarray) -> Cohort:
     rows = np.arange(len(index))
-    return Cohort(classes=CLASSES, store_rows=rows, class_index=index, malignant=index != 0, patient=rows)
+    return Cohort(
+        classes=CLASSES, store_rows=rows, class_index=index, malignant=index != 0, patient=rows, site=rows % 2
+    )
 
 
 def test_tuning_loss_by_hand() -> None:

@@ -160,6 +160,8 @@ class LossSettings(Settings):
     """Factor on LDAM's logits; 1 keeps probabilities as told, because ours are not cosines as Cao's are."""
     gradnorm_alpha: Annotated[float, Field(ge=0.0, le=10.0)] = 1.5
     """How strongly GradNorm pulls the tasks to one pace (Chen 2018)."""
+    site_adversary: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    """Largest factor on the reversed gradient of a head that tells the site (DANN, Ganin 2016: 1); 0 leaves it out."""
 
 
 class FitSettings(Settings):

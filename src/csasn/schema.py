@@ -130,7 +130,7 @@ WEIGHTS_COLUMNS = {
     "fold": pl.Int32,
     "stage": pl.String,
     "epoch": pl.Int32,
-    "kind": pl.String,  # "class", "task", or "difficulty" of a class
+    "kind": pl.String,  # "class", "task", "difficulty" of a class, or "site" (loss and reversal of the site head)
     "name": pl.String,
     "value": pl.Float64,
 }

@@ -85,6 +85,7 @@ def labels_of(batch: Planned, cohort: Cohort, device: torch.device, part: NDArra
         class_index=torch.from_numpy(cohort.class_index[rows]).to(device),
         malignant=torch.from_numpy(cohort.malignant[rows]).to(device),
         share=torch.from_numpy(share).float().to(device),
+        site=torch.from_numpy(cohort.site[rows]).to(device),
     )
 
 

@@ -17,6 +17,7 @@ from csasn.cells import escaped_cells
 from csasn.config import FitSettings
 from csasn.errors import BadInputError, CsasnError, DivergedError, StorageError, listing
 from csasn.files import file_sha256, write_bytes, write_json
+from csasn.learning.adversary import training_sites
 from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, require_origin, write_checkpoint
 from csasn.learning.following import Follower, Report
 from csasn.learning.generations import Generations
@@ -98,6 +99,9 @@ def fit_run(run: Run, *, report: Report, say: Say, n_devices: int = 1, n_nodes: 
             workshop = open_workshop(run, device=fabric.device, report=report)
             seen = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.tuning)]))
             workshop.ensure(seen, range(settings.cached_views), report=report)
+        if run.configuration.loss.site_adversary:
+            for fold in folds:
+                training_sites(workshop.cohort.site, fold.train, where=f"fold {fold.fold}")
         asked = [(model, fold) for model in models_of(run) for fold in folds]
         units = [
             Unit(

@@ -16,12 +16,14 @@ class Labels:
         class_index: (L,), -1 where the class is unknown.
         malignant: (L,) bool.
         share: how much of its row each label tells (L,); one where nothing is blended.
+        site: the cohort's number of each label's site (L,); None where no site is asked for.
     """
 
     row: Tensor
     class_index: Tensor
     malignant: Tensor
     share: Tensor
+    site: Tensor | None = None
 
     @classmethod
     def plain(cls, class_index: Tensor, malignant: Tensor) -> Self:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from csasn.config import LossSettings
 from csasn.learning.adjustment import Adjustment
+from csasn.learning.adversary import SiteAdversary
 from csasn.learning.labels import Labels, Whole
 from csasn.learning.task_weights import build_task_weights
 from csasn.learning.weighting import ClassWeights
@@ -28,6 +29,9 @@ class MultitaskLoss(nn.Module):
 
     Adjustments act within each task, by that task's own counts: log pi(malignant) on the first task and
     log pi(k | malignant) on the second make log pi(k) together, which is what the flat head gets.
+
+    The site head's loss is added with weight one, outside the task weights: they would lower an adversary's say where
+    it is losing, which is where it has done its work.
     """
 
     progress: Tensor
@@ -40,9 +44,10 @@ class MultitaskLoss(nn.Module):
         n_unknown: tuple[float, float] = (0, 0),
         flat: bool,
         settings: LossSettings,
+        adversary: SiteAdversary | None = None,
     ) -> None:
         """`n_images`: training images of each class, in class order; `n_unknown`: further ones known only as not
-        malignant, and as malignant.
+        malignant, and as malignant; `adversary`: the head that is to fail at telling the site, if there is one.
         """
         super().__init__()
         self.names = classes.names
@@ -56,6 +61,7 @@ class MultitaskLoss(nn.Module):
         self.class_weights = ClassWeights(n_images, settings)
         self.adjustments = nn.ModuleDict({task: Adjustment(each, settings) for task, each in counts.items()})
         self.task_weights = build_task_weights(list(counts), settings)
+        self.adversary = adversary
         self.register_buffer("progress", torch.zeros(()))
 
     def forward(
@@ -78,20 +84,29 @@ class MultitaskLoss(nn.Module):
                 known = way >= 0
                 of_row = self.adjustments[task](self._told(task, logits, malignancy)[known], way[known])
                 losses[task] = n_processes() * (of_row * of_label[known]).sum() / whole.norms[task]
-        if not losses:  # flat head and no row with a known class: nothing to learn, but finite and differentiable
-            return output.logits.sum() * 0
-        return self.task_weights(losses, shared, whole.portion)  # type: ignore[no-any-return]
+        # A flat head and no row with a known class: nothing to learn, but finite and differentiable.
+        loss: Tensor = self.task_weights(losses, shared, whole.portion) if losses else output.logits.sum() * 0
+        if self.adversary is None or labels.site is None:
+            return loss
+        of_site: Tensor = self.adversary(output.embedding, labels, labels.site, whole, float(self.progress))
+        return loss + of_site
 
     def of_step(self, labels: Labels, *, n_parts: int = 1) -> Whole:
         """What each of a step's parts has to know, from the labels of the whole step, in all processes."""
         of_label = self._weights(labels)
         known = {task: way >= 0 for task, way in self._ways(labels).items() if task in self.adjustments}
         norms = {task: of_label[rows].sum() for task, rows in known.items() if bool(rows.any())}
-        return Whole(norms=norms, portion=1 / n_parts)
+        return Whole(norms=norms | {"site": labels.share.sum()}, portion=1 / n_parts)
 
     def end_step(self) -> None:
         """Every part of a training step was seen: the classes' difficulty follows what the step observed."""
         self.class_weights.end_step()
+
+    def end_epoch(self) -> None:
+        """An epoch of training is over, and its course was asked for."""
+        self.task_weights.end_epoch()
+        if self.adversary is not None:
+            self.adversary.end_epoch()
 
     def _weights(self, labels: Labels) -> Tensor:
         """The weight of each label (L,): its class's, or the mean of its group's, times its share of its row."""
@@ -119,10 +134,14 @@ class MultitaskLoss(nn.Module):
         return logits[:, first:last]
 
     def course(self) -> dict[str, dict[str, float]]:
-        """The weights as they are now: of each class, of each task, and each class's difficulty."""
+        """The weights as they are now: of each class, of each task, and each class's difficulty.
+
+        With a site head also its mean loss in this epoch and its reversal factor.
+        """
         tasks = self.task_weights.weights().tolist()
-        return {
+        course = {
             "class": dict(zip(self.names, self.class_weights(self.progress).tolist(), strict=True)),
             "task": dict(zip(self.task_weights.tasks, tasks, strict=True)),
             "difficulty": dict(zip(self.names, self.class_weights.difficulty.tolist(), strict=True)),
         }
+        return course if self.adversary is None else course | {"site": self.adversary.course(float(self.progress))}

@@ -11,6 +11,8 @@ from csasn.config import FitSettings
 from csasn.learning.trainee import BRANCHES, Trainee
 
 ABOVE = -1  # depth of everything above the branches
+ADVERSARY = "loss.adversary."  # prefix of the site head's parameters
+ADVERSARY_RATE_FACTOR = 10  # the site head learns this much faster than the feature that evades it
 NECK_RATE_FACTOR = 10  # everything above the branches learns this much faster than they do in fine-tuning
 
 
@@ -28,26 +30,28 @@ def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> l
 
     In fine-tuning everything above the branches takes ten times the stage's rate, a branch's last block the rate
     itself, and every block further down `finetune_layer_decay` times that of the one above it. `depth` counts the
-    blocks above a group's; it is None above the branches.
+    blocks above a group's; it is None above the branches. The site head learns faster, and has a penalty of its own.
     """
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     depths = _depths(trainee)
     n_blocks = settings.finetune_blocks or max(depths.values(), default=0) + 1
     for name, parameter in trainee.named_parameters():
         depth = depths.get(name, ABOVE)
         parameter.requires_grad_(depth < n_blocks if stage.name == "finetune" else depth == ABOVE)
         if parameter.requires_grad:
-            groups.setdefault((depth, parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((depth, parameter.ndim > 1, name.startswith(ADVERSARY)), []).append(parameter)
     decay = settings.finetune_layer_decay
     factor = NECK_RATE_FACTOR if stage.name == "finetune" else 1
     return [
         {
             "params": parameters,
-            "lr": stage.learning_rate * (factor if depth == ABOVE else decay**depth),
-            "weight_decay": settings.weight_decay if decays else 0.0,
+            "lr": stage.learning_rate
+            * (factor if depth == ABOVE else decay**depth)
+            * (ADVERSARY_RATE_FACTOR if adversarial else 1),
+            "weight_decay": settings.weight_decay if decays and not adversarial else 0.0,
             "depth": None if depth == ABOVE else depth,
         }
-        for (depth, decays), parameters in sorted(groups.items(), key=lambda pair: pair[0])
+        for (depth, decays, adversarial), parameters in sorted(groups.items(), key=lambda pair: pair[0])
     ]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, distributed, nn
 from csasn.config import Configuration, LossSettings, NetworkSettings, Sampling
 from csasn.imaging.dataset import labels
 from csasn.imaging.store import PixelStore
+from csasn.learning.adversary import SiteAdversary, training_sites
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.labels import Labels, Whole
 from csasn.learning.losses import MultitaskLoss
@@ -32,8 +33,8 @@ BRANCHES = "network.branches."  # prefix of the branches' tensors in a trainee's
 class Cohort:
     """The manifest's rows as arrays, in its order; every fold is a choice of rows.
 
-    `store_rows` (N,) into the pixel store; `class_index` (N,), -1 for unknown; `malignant` (N,) bool; `patient` (N,),
-    the same number for the same patient.
+    `store_rows` (N,) into the pixel store; `class_index` (N,), -1 for unknown; `malignant` (N,) bool; `patient` and
+    `site` (N,), the same number for the same patient and for the same site.
     """
 
     classes: ClassList
@@ -41,6 +42,7 @@ class Cohort:
     class_index: NDArray[np.int64]
     malignant: NDArray[np.bool_]
     patient: NDArray[np.int64]
+    site: NDArray[np.int64]
 
     def shares(self, rows: NDArray[np.int64], sampling: Sampling) -> NDArray[np.float64]:
         """How often an epoch shows each of these training rows on average, (len(rows),)."""
@@ -77,6 +79,7 @@ def cohort_of(run: Run, store: PixelStore) -> Cohort:
         class_index=class_index,
         malignant=malignant,
         patient=manifest["patient_id"].rank("dense").to_numpy().astype(np.int64),
+        site=manifest["site"].rank("dense").to_numpy().astype(np.int64),
     )
 
 
@@ -117,7 +120,13 @@ class Trainee(nn.Module):
         self.network = network
         n_images, n_unknown = cohort.shown(train, sampling)
         flat = not hasattr(network.neck.head, "malignancy")
-        self.loss = MultitaskLoss(cohort.classes, n_images, n_unknown=n_unknown, flat=flat, settings=settings)
+        adversary = None
+        if settings.site_adversary:
+            sites = training_sites(cohort.site, train, where="this fold")
+            adversary = SiteAdversary(network.neck.n_features, sites, largest=settings.site_adversary)
+        self.loss = MultitaskLoss(
+            cohort.classes, n_images, n_unknown=n_unknown, flat=flat, settings=settings, adversary=adversary
+        )
 
     def read(self, given: dict[str, Features] | Tensor) -> Output:
         """Features by branch, or images (B, 1, H, W), to logits and intermediates."""

@@ -207,7 +207,7 @@ def _finish_epoch(course: Course, learning: Learning, epoch: int) -> None:
             "weights": course.trainee.loss.course(),
         }
     )
-    course.trainee.loss.task_weights.end_epoch()
+    course.trainee.loss.end_epoch()
     learning.loss_sum = learning.seconds = 0.0
 
 

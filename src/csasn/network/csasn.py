@@ -48,7 +48,7 @@ class Neck(nn.Module):
     """Everything above the branches: fusion, attention, classifier and heads; it learns from cached features too.
 
     The class token has no place on a map: in map fusion it joins the embedding after pooling, standardised. In
-    pooled fusion it is the transformer's vector already.
+    pooled fusion it is the transformer's vector already. `n_features` is the length of the embedding.
     """
 
     def __init__(self, settings: NetworkSettings, classes: ClassList) -> None:
@@ -70,7 +70,8 @@ class Neck(nn.Module):
         has_token = "vit" in self.used and settings.fusion == "maps"
         self.token_norm = BatchNorm1d(settings.vit_channels) if has_token else None
         self.dropout = nn.Dropout(settings.dropout)
-        self.head = HEADS[settings.head](n_features + (settings.vit_channels if has_token else 0), classes)
+        self.n_features = n_features + (settings.vit_channels if has_token else 0)
+        self.head = HEADS[settings.head](self.n_features, classes)
 
     def forward(self, branches: dict[str, Features]) -> Output:
         """Features by branch name ("vit", "cnn") -> logits and intermediates."""

@@ -13,12 +13,18 @@ from csasn.report.drawing import DASHES, INK, PALETTE, QUIET, blank, shared_lege
 from csasn.report.figures.training import STAGES
 
 # Which kinds of weight are shown, and the tasks' names in a reader's words.
-KINDS = {"class": "Weight of a class\n(mean 1 over classes)", "task": "Weight of a task"}
-TASKS = {
-    "malignancy": "task: malignancy",
-    "malignant": "task: class if malignant",
-    "non_malignant": "task: class if not malignant",
-    "flat": "task: class",
+KINDS = {
+    "class": "Weight of a class\n(mean 1 over classes)",
+    "task": "Weight of a task",
+    "site": "Site head",
+}
+NAMES = {
+    ("task", "malignancy"): "task: malignancy",
+    ("task", "malignant"): "task: class if malignant",
+    ("task", "non_malignant"): "task: class if not malignant",
+    ("task", "flat"): "task: class",
+    ("site", "loss"): "site: cross-entropy, nats",
+    ("site", "reversal"): "site: reversal factor",
 }
 STILL = 1e-6  # a weight that changes by less over a training stands still
 
@@ -61,6 +67,6 @@ def _lines(axes: Axes, rows: pl.DataFrame, styles: Mapping[tuple[str, ...], tupl
         "kind", "name", "fold", maintain_order=True
     ):
         colour, dashes = styles[str(kind), str(name)]
-        label = TASKS[str(name)] if kind == "task" else str(name)
+        label = NAMES.get((str(kind), str(name)), str(name))
         style = {"color": colour, "linestyle": dashes, "linewidth": 1.0, "alpha": 0.85}
         axes.plot(fold["epoch"].to_list(), fold["value"].to_list(), label=label, **style)
