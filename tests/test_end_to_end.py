@@ -207,6 +207,7 @@ def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Pa
     run = tmp_path / "run"
     options = ("--split.scheme", "leave-one-site-out", "--fit.finetune-epochs", 1, "--fit.rivals", "cnn-only")
     options = (*options, "--fit.finetune-blocks", 2, "--fit.sampling", "patient-balanced", "--loss.tasks", "gradnorm")
+    options = (*options, "--predict.gated-attention")
     succeed("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", run, *options, "--fit.weights", "none")
     split = pl.read_csv(run / "split.csv")
     manifest = pl.read_parquet(simulated_cohort / "manifest.parquet")
@@ -221,6 +222,14 @@ def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Pa
     )
     assert len(of_class) == len(history)
     assert of_class["value"].is_between(1 - 1e-5, 1 + 1e-5).all()
+    attention = pl.read_parquet(run / "attention.parquet").filter(pl.col("partition") == "test")
+    assert sorted(attention["image_path"]) == sorted(manifest["image_path"])
+    assert (attention.group_by("nodule_id").agg(pl.sum("attention"))["attention"] - 1).abs().max() < 1e-5
+    nodules = pl.read_parquet(run / "nodules.parquet").filter(pl.col("partition") == "test")
+    assert sorted(nodules["nodule_id"]) == sorted(set(manifest["nodule_id"]))
+    figures = json.loads((run / "aggregations.json").read_text())["figures"]
+    assert {row["n"] for row in figures} == {len(nodules)}
+    assert 'id="aggregation"' in (run / "report.html").read_text()
     assert "none" in json.loads((run / "run.json").read_text())["stages"]["fit"]["weights"]["cnn"]["source"]
 
 

@@ -230,6 +230,8 @@ class PredictSettings(Settings):
 
     n_views: Annotated[int, Field(ge=1, le=64)] = 6
     """Views of each image whose log-probabilities are averaged: the plain one, its mirror, then augmented ones."""
+    gated_attention: bool = False
+    """Also read each nodule's images together, by gated attention (Ilse 2018), beside the mean of their logits."""
 
 
 class EvaluateSettings(Settings):

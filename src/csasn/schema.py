@@ -112,6 +112,15 @@ MASK_COLUMNS = {
     "width_px": pl.Int32,
     "mask": pl.Binary,  # the nodule, one bit a pixel, row by row; null where there is no mask
 }
+# attention.parquet: how much each image counts when its nodule is read by gated attention; sum one a nodule and fold.
+GATED_ATTENTION = "gated-attention"  # its name as a model in nodules.parquet, whose columns are those of predictions
+ATTENTION_COLUMNS = {
+    "fold": pl.Int32,
+    "partition": pl.String,
+    "nodule_id": pl.String,
+    "image_path": pl.String,
+    "attention": pl.Float64,
+}
 # history.csv: one row an epoch.
 HISTORY_COLUMNS = {
     "model": pl.String,

@@ -1,6 +1,7 @@
 """What lies beyond the figures, each in a file of its own: refusal, shortcuts, maps and similar patients."""
 
 from csasn.evidence.audit import shortcuts_content
+from csasn.evidence.bags import NODULES, aggregations_content
 from csasn.evidence.explanations import explanations_content
 from csasn.evidence.refusal import refusal_content
 from csasn.evidence.similar import similar_content
@@ -15,6 +16,8 @@ def scrutinise(run: Run) -> tuple[str, ...]:
     if "embeddings/fold0.parquet" in str(stages.get("predict")):
         contents["refusal.json"] = refusal_content(run)
         contents["similar.json"] = similar_content(run)
+    if NODULES in str(stages.get("predict")):
+        contents["aggregations.json"] = aggregations_content(run)
     if "audit" in stages:
         contents["shortcuts.json"] = shortcuts_content(run)
     if "explain" in stages:

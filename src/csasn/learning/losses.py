@@ -12,6 +12,7 @@ from csasn.learning.labels import Labels, Whole
 from csasn.learning.task_weights import build_task_weights
 from csasn.learning.weighting import ClassWeights
 from csasn.network.csasn import Output
+from csasn.network.heads import HeadOutput
 from csasn.network.sharing import n_processes
 from csasn.schema import ClassList
 
@@ -65,7 +66,11 @@ class MultitaskLoss(nn.Module):
         self.register_buffer("progress", torch.zeros(()))
 
     def forward(
-        self, output: Output, labels: Labels, whole: Whole | None = None, shared: Sequence[nn.Parameter] = ()
+        self,
+        output: Output | HeadOutput,
+        labels: Labels,
+        whole: Whole | None = None,
+        shared: Sequence[nn.Parameter] = (),
     ) -> Tensor:
         """Output of a batch of B rows and their labels -> scalar loss.
 
@@ -86,7 +91,7 @@ class MultitaskLoss(nn.Module):
                 losses[task] = n_processes() * (of_row * of_label[known]).sum() / whole.norms[task]
         # A flat head and no row with a known class: nothing to learn, but finite and differentiable.
         loss: Tensor = self.task_weights(losses, shared, whole.portion) if losses else output.logits.sum() * 0
-        if self.adversary is None or labels.site is None:
+        if self.adversary is None or labels.site is None or isinstance(output, HeadOutput):
             return loss
         of_site: Tensor = self.adversary(output.embedding, labels, labels.site, whole, float(self.progress))
         return loss + of_site

@@ -10,11 +10,9 @@ from csasn.network.attention import CascadedAttention
 from csasn.network.backbones import Branch, Features
 from csasn.network.classifier import Pooling, ResidualMultiscale
 from csasn.network.fusion import Fusion
-from csasn.network.heads import ChainHead, FlatHead
+from csasn.network.heads import HEADS
 from csasn.network.sharing import BatchNorm1d
 from csasn.schema import ClassList
-
-HEADS = {"chain": ChainHead, "flat": FlatHead}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

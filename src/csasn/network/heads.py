@@ -69,3 +69,6 @@ class FlatHead(nn.Module):
         logits, n = raw.log_softmax(dim=1), self.n_non_malignant
         malignancy = logits[:, n:].logsumexp(1) - logits[:, :n].logsumexp(1)
         return HeadOutput(logits=logits, malignancy=malignancy, energy=-raw.logsumexp(dim=1))
+
+
+HEADS: dict[str, type[ChainHead] | type[FlatHead]] = {"chain": ChainHead, "flat": FlatHead}

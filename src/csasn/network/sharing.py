@@ -41,8 +41,8 @@ class _Total(Function):
 class _OverAllProcesses(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation with the statistics of the whole batch, however many processes share it.
 
-    y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var per channel over the batch and the map. torch's
-    SyncBatchNorm does the same on a GPU only. With one process this is torch's own layer.
+    y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var per channel over the batch and the map, weight and
+    bias where it is affine. torch's SyncBatchNorm does the same on a GPU only. With one process this is torch's layer.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -59,8 +59,10 @@ class _OverAllProcesses(nn.modules.batchnorm._BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr, arg-type]
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)  # type: ignore[union-attr, arg-type]
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(column) + self.bias.view(column)
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is None:
+            return centred * scale.view(column)
+        return centred * (self.weight * scale).view(column) + self.bias.view(column)
 
 
 class BatchNorm1d(_OverAllProcesses, nn.BatchNorm1d):

@@ -13,6 +13,7 @@ from csasn.learning.places import CSASN, models_of
 from csasn.learning.rivals import read_logistic_regression
 from csasn.learning.trainee import LOGISTIC_REGRESSION, FoldRows, folds_of, log_probabilities, rows_of
 from csasn.learning.workshop import Workshop, open_workshop, start_fabric
+from csasn.reading.bags import read_nodules
 from csasn.reading.embed import embed, embeddings_name
 from csasn.reading.loading import load_reader, read_fitted, refuse_other_weights
 from csasn.runs import Run
@@ -21,7 +22,8 @@ from csasn.schema import PREDICTION_COLUMNS
 
 def predict_run(run: Run, *, report: Report) -> Path:
     """Write predictions.parquet (a row a model, fold and image of the tuning and test partitions), and for what needs
-    no model afterwards embeddings/fold<k>.parquet (CSASN's, of every partition) and image_statistics.parquet.
+    no model afterwards embeddings/fold<k>.parquet (CSASN's, of every partition) and image_statistics.parquet; where
+    predict.gated_attention asks for it also nodules.parquet and attention.parquet.
 
     Logits are log-probabilities, averaged over predict.n_views views. Raises
     MismatchError where a checkpoint, or the pretrained weights under it, are not those that were fitted.
@@ -51,6 +53,8 @@ def predict_run(run: Run, *, report: Report) -> Path:
         report("embedding every image", number + 1, len(folds))
     table = statistics_table(run.manifest(), workshop.source.store)
     write_whole(run.path("image_statistics.parquet"), table.write_parquet)
+    if run.configuration.predict.gated_attention:
+        written += read_nodules(run, [rows.fold for rows in folds])
     run.finish("predict", inputs=("split.csv", "checkpoints/index.json"), outputs=tuple(written), notes={})
     return run.path("predictions.parquet")
 

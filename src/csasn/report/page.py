@@ -10,6 +10,7 @@ from csasn.report.checklists import CHECKLISTS, checklist
 from csasn.report.facts import Facts
 from csasn.report.material import Material
 from csasn.report.rendering import rendered, write_blocks
+from csasn.report.sections.aggregation import aggregation
 from csasn.report.sections.calibration import calibration
 from csasn.report.sections.cohort import checks, cohort
 from csasn.report.sections.errors import errors
@@ -43,6 +44,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     shortcuts,
     explanations,
     rivals,
+    aggregation,
     errors,
     similar,
     training,
