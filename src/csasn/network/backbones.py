@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from csasn.errors import BadInputError
+from csasn.network.folding import fold_norms
 from csasn.network.precision import bfloat16
 
 GRID_STRIDE_PX = 32  # both branches' maps lie on the grid of a convolutional network's last stage
@@ -185,6 +186,8 @@ def build_cnn(name: str, *, channels: int, overlay: dict[str, object] | None, dr
     backbone = _create(name, overlay, global_pool="", drop_path_rate=drop_path)
     if not hasattr(backbone, "forward_features") or hasattr(backbone, "patch_embed"):
         raise BadInputError(f"network.cnn must name a convolutional network of timm; received {name}.")
+    if isinstance(backbone, EfficientNet):
+        fold_norms(backbone)
     return CnnBranch(name, declared_channels=channels, backbone=backbone.to(memory_format=torch.channels_last))
 
 
