@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,15 @@ def raw_object(path: Path) -> int:
     dataset = pydicom.dcmread(path)
     pixels = pixel_array(dataset, index=int(dataset.get("NumberOfFrames", 1)) // 2)
     return int(np.asarray(Image.fromarray(pixels).convert("L")).shape[0])
+
+
+def raw_object_kept(path: Path, folder: Path) -> int:
+    """The same, and kept as PNG below a folder, as ingest keeps it."""
+    dataset = pydicom.dcmread(path)
+    pixels = pixel_array(dataset, index=int(dataset.get("NumberOfFrames", 1)) // 2)
+    grey = Image.fromarray(pixels).convert("L")
+    grey.save(folder / f"{dataset.SOPInstanceUID}.png", compress_level=1)
+    return grey.height
 
 
 def on_screen(tissue: Grey) -> Grey:
@@ -156,14 +166,12 @@ def main(n_screens: int, n_crops: int) -> None:
             compare(f"crops, {kind}", given, folder, workers)
         simulate_export(folder / "pacs", n_patients=n_screens // 4, n_sites=4, seed=0)
         objects = sorted((folder / "pacs/export").rglob("*.dcm"))
-        export = Source(
-            paths=objects,
-            raw=raw_object,
-            source=folder / "pacs/export",
-            layout="dicom",
-            labels=(folder / "pacs/labels.csv",),
-        )
-        compare("DICOM", export, folder, workers)
+        labels, kept = (folder / "pacs/labels.csv",), folder / "kept"
+        kept.mkdir()
+        rivals = {"DICOM": raw_object, "DICOM, decoded and kept as PNG": partial(raw_object_kept, folder=kept)}
+        for name, raw in rivals.items():
+            export = Source(paths=objects, raw=raw, source=folder / "pacs/export", layout="dicom", labels=labels)
+            compare(name, export, folder, workers)
 
 
 if __name__ == "__main__":
