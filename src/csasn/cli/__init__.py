@@ -12,6 +12,7 @@ from csasn import __version__
 from csasn.cli.cohort_commands import Check, Ingest, Simulate, Split
 from csasn.cli.outcome import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
 from csasn.cli.run_commands import Audit, Compare, Evaluate, Explain, Fit, Predict, Refusal, Report, Run, Status
+from csasn.cli.study_commands import Ablate
 from csasn.errors import CsasnError, StoppedError
 
 COMMANDS: dict[str, type] = {
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type] = {
         Evaluate,
         Report,
         Compare,
+        Ablate,
         Run,
     )
 }

@@ -24,6 +24,7 @@ UNITS_COMPARED: tuple[Unit, ...] = ("patient", "image")
 METRICS_COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
 POWER = 0.8
 EXACT_BELOW = 25  # discordant pairs
+Drawn = tuple[float, Array]  # an estimate and its draws (D,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +130,11 @@ def difference_of(first: Resampled, second: Resampled, target: str, metric: str,
     """
     if first.keys != second.keys:
         raise ValueError("Draws are paired where both tables hold the same units; received different ones.")
-    one, other = first.draws(target, metric), second.draws(target, metric)
+    return paired_difference(first.draws(target, metric), second.draws(target, metric), confidence=confidence)
+
+
+def paired_difference(one: Drawn | None, other: Drawn | None, *, confidence: float) -> Difference:
+    """The difference of two estimates whose draws (D,) are of the same patients; percentile interval."""
     if one is None or other is None:
         return UNDEFINED
     draws = one[1] - other[1]

@@ -77,7 +77,7 @@ def differences(
 
     Raises ValueError where the test units differ.
     """
-    first, second = (_reading(table, classes, settings, unit) for table in tables)
+    first, second = (read_at(table, classes, settings, unit) for table in tables)
     pair = (first, second)
     overall = [_overall(metric, pair, settings) for metric in OVERALL]
     by_target = [row for target in _targets(classes) for row in _by_target(target, pair, classes, settings)]
@@ -90,7 +90,8 @@ def _targets(classes: ClassList) -> tuple[str, ...]:
     return (MALIGNANCY, *(name for k, name in enumerate(classes.names) if k or not lone))
 
 
-def _reading(table: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, unit: Unit) -> Reading:
+def read_at(table: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, unit: Unit) -> Reading:
+    """The reading of a table of `per_unit`, which holds CSASN's tuning and test rows of one run."""
     test = tested_rows(table, MAIN_MODEL).sort(KEY_OF[unit])
     place = Place(model=MAIN_MODEL, site=EVERY_SITE, unit=unit)
     return Reading(

@@ -1,10 +1,12 @@
 """Feature maps of frozen branches, computed once and kept on disk in float16."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +79,14 @@ class FeatureCache:
         self._pending: list[tuple[NDArray[np.int64], int]] = []
 
     def ensure(self, rows: NDArray[np.int64], views: range, *, progress: Progress | None = None) -> None:
-        """Compute what is missing of these store rows and views; StorageError where the device is full."""
+        """Compute what is missing of these store rows and views; StorageError where the device is full.
+
+        Of several processes that share the folder one computes, and the others wait and find it done.
+        """
+        with self._alone():
+            self._compute(rows, views, progress)
+
+    def _compute(self, rows: NDArray[np.int64], views: range, progress: Progress | None) -> None:
         self._open()
         done = self._arrays["done"]
         missing = [(view, row) for view in views for row in np.unique(rows) if not done[row, view]]
@@ -107,6 +116,19 @@ class FeatureCache:
         maps = torch.from_numpy(self._arrays["map"][rows, views]).float().permute(0, 3, 1, 2)
         token = torch.from_numpy(self._arrays["token"][rows, views]).float() if "token" in self._arrays else None
         return Features(map=maps, token=token, n_left=self.n_left)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Inside the block no other process computes for this folder; the kernel ends the lock with the process."""
+        path = self.folder.with_suffix(".lock")
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
 
     def _see(self, images: Tensor) -> Features:
         seen: Features = self.branch.begin(images, n_left=self.n_left) if self.n_left else self.branch(images)

@@ -1,0 +1,312 @@
+"""What each variant of a study is worth, and full minus variant on the same patients: figures, tests, verdicts.
+
+The probabilities of a variant's seeds are averaged for each image before anything else: a study's figure is that of the
+mean of its trainings, and how single trainings vary stands beside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from math import ceil
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from csasn.config import EvaluateSettings
+from csasn.errors import MismatchError, listing
+from csasn.evidence.ablation_words import ArmDifference, paragraph
+from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, per_unit
+from csasn.evidence.comparison import Difference, Drawn, detectable_difference, holm, paired_difference
+from csasn.evidence.intervals import wilson
+from csasn.evidence.measures import EVERY_CLASS, too_few
+from csasn.evidence.ranking import Array, ratio
+from csasn.evidence.record import finite
+from csasn.evidence.resampling import bootstrap
+from csasn.evidence.run_differences import Reading, read_at
+from csasn.evidence.two_runs import FEWEST_DRAWS
+from csasn.files import file_sha256
+from csasn.runs import Run
+from csasn.schema import ClassList, rare_classes
+
+RARE = "rare classes"  # the target whose figures are means over the rare classes
+# What is tested, the first of it being what a module is judged by; each is a family of its own over all variants.
+TESTED = ((EVERY_CLASS, "macro_auroc"), (RARE, "auroc"), (RARE, "sensitivity"), (EVERY_CLASS, "macro_f1"))
+Key = tuple[str, str]  # target and metric
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """A variant: the module that it gives up, what it has instead, and its finished runs by seed."""
+
+    name: str
+    module: str
+    instead: str
+    runs: dict[int, Run]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmFigure:
+    """One figure of a variant per patient, over all folds; `n` is the number of patients that it is of."""
+
+    target: str
+    metric: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ArmReading:
+    """The mean of some seeds' readings: figures in order, and the draws of those that are estimable.
+
+    `found` (n,) is what each patient adds to the mean sensitivity for the rare classes.
+    """
+
+    figures: tuple[ArmFigure, ...]
+    draws: dict[Key, Drawn]
+    found: Array
+
+
+def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
+    """The part of study.json that the predictions say: every variant's figures, differences and verdict.
+
+    A variant is set against the full network over the seeds that both finished. Raises MismatchError where two runs
+    were split in two ways.
+    """
+    runs = [run for arm in arms for run in arm.runs.values()]
+    if not runs:
+        return {"variants": [], "rare_classes": [], "n_patients": 0}
+    _refuse_other_splits(runs)
+    settings = _settings(runs[0], n_variants=len(arms) - 1)
+    classes, rare = runs[0].classes(), rare_classes(runs[0].manifest())
+    read = cache(partial(_read_runs, classes=classes, rare=rare, settings=settings))
+    reference = next(arm for arm in arms if arm.name == full)
+    of_arm: dict[str, ArmReading] = {}
+    pairs: dict[str, tuple[ArmReading, ArmReading]] = {}
+    for arm in (arm for arm in arms if arm.runs):
+        of_arm[arm.name] = read(_frames(arm, sorted(arm.runs)))
+        shared = sorted(set(arm.runs) & set(reference.runs))
+        if arm.name != full and shared:
+            pairs[arm.name] = read(_frames(reference, shared)), read(_frames(arm, shared))
+    told = _differences(pairs, settings)
+    return {
+        "confidence": settings.confidence,
+        "n_bootstrap": settings.n_bootstrap,
+        "rare_classes": list(rare),
+        "n_patients": next(iter(of_arm.values())).figures[0].n,
+        "variants": [_described(arm, of_arm, told.get(arm.name, []), read, settings.confidence) for arm in arms],
+    }
+
+
+def _described(
+    arm: Arm, of_arm: dict[str, ArmReading], told: list[ArmDifference], read: Any, confidence: float
+) -> dict[str, Any]:
+    by_seed = {seed: read(_frames(arm, [seed])).figures for seed in sorted(arm.runs)}
+    return {
+        "name": arm.name,
+        "module": arm.module,
+        "instead": arm.instead,
+        "seeds": sorted(arm.runs),
+        "figures": [asdict(figure) for figure in of_arm[arm.name].figures] if arm.name in of_arm else [],
+        "by_seed": [
+            {"seed": seed, "target": each.target, "metric": each.metric, "estimate": each.estimate}
+            for seed, figures in by_seed.items()
+            for each in figures
+            if (each.target, each.metric) in TESTED
+        ],
+        "differences": [asdict(row) for row in told],
+        "verdict": told[0].verdict if told else "",
+        "paragraph": paragraph(arm.module, arm.instead, told, level=f"{100 * confidence:.0f} %") if told else "",
+    }
+
+
+def _settings(run: Run, *, n_variants: int) -> EvaluateSettings:
+    """The runs' own, with draws enough for the smallest p of Holm's strictest step to pass."""
+    settings = run.configuration.evaluate
+    enough = ceil(4 * n_variants / (1 - settings.confidence))
+    return settings.model_copy(update={"n_bootstrap": max(settings.n_bootstrap, FEWEST_DRAWS, enough)})
+
+
+def _refuse_other_splits(runs: Sequence[Run]) -> None:
+    hashes = {str(run.folder): file_sha256(run.require("split.csv")) for run in runs}
+    if len(set(hashes.values())) > 1:
+        rows = [f"{folder}: {sha}" for folder, sha in hashes.items()]
+        raise MismatchError(
+            f"All units of a study have one split. Received several:\n{listing(rows)}\n"
+            "Remove the folders of the units that differ, and run the study again."
+        )
+
+
+def _frames(arm: Arm, seeds: Sequence[int]) -> tuple[str, ...]:
+    """The predictions of an arm's seeds, checked by hash."""
+    return tuple(str(arm.runs[seed].require("predictions.parquet")) for seed in seeds)
+
+
+def mean_predictions(frames: Sequence[pl.DataFrame], classes: ClassList) -> pl.DataFrame:
+    """The predictions with each image's probabilities averaged over the frames, which hold the same rows."""
+    rows = ["fold", "partition", "image_path"]
+    first, *others = (frame.filter(pl.col("model") == MAIN_MODEL).sort(rows) for frame in frames)
+    if any(not first.select(rows).equals(other.select(rows)) for other in others):
+        raise MismatchError("The seeds of a variant read the same images in the same folds; these did not.")
+    found = first
+    for name in classes.names:
+        column = f"probability_{name}"
+        mean = np.mean([frame[column].to_numpy() for frame in (first, *others)], axis=0)
+        mean = np.maximum(mean, np.finfo(np.float64).tiny)
+        found = found.with_columns(pl.Series(column, mean), pl.Series(f"logit_{name}", np.log(mean)))
+    return found
+
+
+def _read_runs(
+    paths: tuple[str, ...], *, classes: ClassList, rare: tuple[str, ...], settings: EvaluateSettings
+) -> ArmReading:
+    frames = [pl.read_parquet(path) for path in paths]
+    table = per_unit(mean_predictions(frames, classes), classes, unit="patient")
+    return read_arm(read_at(table, classes, settings, "patient"), classes, rare, settings)
+
+
+def read_arm(reading: Reading, classes: ClassList, rare: tuple[str, ...], settings: EvaluateSettings) -> ArmReading:
+    """Figures of a reading per patient with their draws: over all classes, malignancy, each rare class, their means."""
+    keys = [(EVERY_CLASS, "macro_auroc"), (EVERY_CLASS, "macro_f1"), (MALIGNANCY, "auroc")]
+    keys += [(name, "auroc") for name in rare]
+    draws = {key: drawn for key in keys if (drawn := reading.resampled.draws(*key)) is not None}
+    shares = _sensitivities(reading, classes, rare, settings)
+    draws |= {(name, "sensitivity"): each.drawn for name, each in shares.items()}
+    for metric in ("auroc", "sensitivity"):
+        own = [draws[name, metric] for name in rare if (name, metric) in draws]
+        if own:
+            draws[RARE, metric] = float(np.mean([each for each, _ in own])), np.mean([each for _, each in own], axis=0)
+    units = reading.resampled.units
+    n_of = {name: int((units.y_true == classes.names.index(name)).sum()) for name in rare}
+    figures = []
+    for key in (*TESTED, (MALIGNANCY, "auroc"), *((name, m) for name in rare for m in ("auroc", "sensitivity"))):
+        ends, n = _ends(draws.get(key), settings.confidence), int(units.known.sum())
+        if key[1] == "sensitivity":
+            n = n_of.get(key[0], sum(n_of.values()))
+        if key[1] == "sensitivity" and key[0] in shares:  # where all or none are found, draws have no width
+            ends = shares[key[0]].ends(settings.confidence)
+        estimate, low, high = finite(ends)
+        figures.append(ArmFigure(target=key[0], metric=key[1], estimate=estimate, low=low, high=high, n=n))
+    found = np.zeros(units.y_true.size)
+    for each in shares.values():
+        found += each.hits / each.n / len(shares)
+    return ArmReading(figures=tuple(figures), draws=draws, found=found)
+
+
+def _ends(drawn: Drawn | None, confidence: float) -> tuple[float, float, float] | None:
+    """Estimate and percentile interval; none where the draws have no width, and so know none."""
+    if drawn is None or np.isnan(drawn[1]).all():
+        return None
+    low, high = np.nanquantile(drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
+    if low == high:
+        low = high = np.nan
+    return drawn[0], float(low), float(high)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Share:
+    """A class's sensitivity with its draws; hits (n,) are its patients that were found, of `n` with a threshold."""
+
+    drawn: Drawn
+    hits: Array
+    n: int
+
+    def ends(self, confidence: float) -> tuple[float, float, float]:
+        """The share with Wilson's interval."""
+        return (self.drawn[0], *wilson(int(self.hits.sum()), self.n, confidence))
+
+
+def _sensitivities(
+    reading: Reading, classes: ClassList, rare: tuple[str, ...], settings: EvaluateSettings
+) -> dict[str, Share]:
+    """Each rare class's sensitivity at its frozen thresholds; those classes that have any."""
+    units, sides = reading.resampled.units, {}
+    for name in rare:
+        called = reading.called(name, classes)
+        if too_few(name, units.binary(name)) or not called.y_true.any():
+            continue
+        own = np.zeros((2, units.y_true.size))
+        own[:, called.rows] = called.y_true & called.called, called.y_true
+        sides[name] = own
+    if not sides:
+        return {}
+    hits, within = np.stack(list(sides.values()), axis=2)
+    found = bootstrap(
+        units.patients,
+        lambda weights: ratio(weights @ hits, weights @ within),
+        strata=units.strata(),
+        n_draws=settings.n_bootstrap,
+        confidence=settings.confidence,
+    )
+    return {
+        name: Share(drawn=(float(found.estimate[k]), found.draws[:, k]), hits=hits[:, k], n=int(within[:, k].sum()))
+        for k, name in enumerate(sides)
+    }
+
+
+def exchanged_p(one: Array, other: Array, *, n_draws: int, seed: int = 0) -> float:
+    """Two-sided p that two sums over the same patients are alike, (P,) each, the two exchanged at random a patient.
+
+    (#{|T*| >= |T|} + 1) / (D + 1) with T = sum_i (one_i - other_i), whose terms have either sign equally often
+    (Pitman 1937; the added one: Phipson & Smyth 2010). Unlike a bootstrap's p it holds with few patients.
+    """
+    terms = one - other
+    terms = terms[terms != 0]
+    signs = np.random.default_rng(seed).integers(0, 2, (n_draws, terms.size)) * 2 - 1
+    beyond = np.abs(signs @ terms) >= abs(terms.sum()) - 1e-12
+    return float((beyond.sum() + 1) / (n_draws + 1))
+
+
+def _differences(
+    pairs: dict[str, tuple[ArmReading, ArmReading]], settings: EvaluateSettings
+) -> dict[str, list[ArmDifference]]:
+    """Every variant's rows: tested ones with Holm's p over all variants, then the others without p."""
+    told: dict[str, list[ArmDifference]] = {name: [] for name in pairs}
+    if not pairs:
+        return told
+    keys = [(each.target, each.metric) for each in next(iter(pairs.values()))[0].figures]
+    for key in keys:
+        found = {name: _difference(key, *pair, settings) for name, pair in pairs.items()}
+        tested = key in TESTED
+        adjusted = dict(zip(found, holm([each.p if tested else None for each in found.values()]), strict=True))
+        m = sum(p is not None for p in adjusted.values())
+        for name, each in found.items():
+            n = next(figure.n for figure in pairs[name][0].figures if (figure.target, figure.metric) == key)
+            p_holm, detectable, needed = adjusted[name], None, None
+            if p_holm is not None and each.error:
+                detectable = detectable_difference(each.error, confidence=settings.confidence, family=m)
+                needed = ceil(n * (detectable / abs(each.estimate)) ** 2) if each.estimate else None
+            told[name].append(
+                ArmDifference(
+                    target=key[0],
+                    metric=key[1],
+                    estimate=each.estimate,
+                    low=each.low,
+                    high=each.high,
+                    p=each.p if tested else None,
+                    p_holm=p_holm,
+                    detectable=detectable,
+                    n=n,
+                    needed=needed,
+                    verdict=_verdict(each.estimate, p_holm, 1 - settings.confidence) if tested else "",
+                )
+            )
+    return told
+
+
+def _difference(key: Key, one: ArmReading, other: ArmReading, settings: EvaluateSettings) -> Difference:
+    """Full minus variant in one figure; without an interval where the draws have no width and so know none."""
+    each = paired_difference(one.draws.get(key), other.draws.get(key), confidence=settings.confidence)
+    if each.estimate and not each.error:
+        each = replace(each, low=None, high=None, p=None)
+    if key == (RARE, "sensitivity") and each.estimate is not None:
+        each = replace(each, p=exchanged_p(one.found, other.found, n_draws=settings.n_bootstrap))
+    return each
+
+
+def _verdict(estimate: float | None, p_holm: float | None, alpha: float) -> str:
+    if estimate is None or p_holm is None or p_holm >= alpha:
+        return "cannot be told"
+    return "helps" if estimate > 0 else "hurts"

@@ -1,0 +1,79 @@
+"""The whole study: units made, done and gone on with; then what they say of each module, as study.json."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from csasn.evidence.ablation import Arm, ablation_content
+from csasn.files import write_json
+from csasn.learning.following import Report
+from csasn.study.cost import Cost, cost_of
+from csasn.study.engine import run_local
+from csasn.study.suite import FULL, Resolved
+from csasn.study.units import FAILURE, Outcome, StudyUnit, make_units
+
+STUDY = "study.json"
+
+
+def ablate(
+    cohort: Path, resolved: Resolved, study: Path, *, workers: int, report: Report, say: Callable[[str], None]
+) -> Path:
+    """Do every unit that is not finished, and write study.json of those that are; failures are listed in it.
+
+    Raises MismatchError where a unit's folder belongs to another cohort or other settings: then nothing is done.
+    """
+    units = make_units(cohort, resolved, study)
+    left = [unit for unit in units if not unit.finished()]
+    say(f"{len(units)} units, {len(units) - len(left)} of them finished before.")
+
+    def done(outcome: Outcome) -> None:
+        ended = f"FAILED, {outcome.error.splitlines()[0]}" if outcome.error else f"{outcome.seconds:.0f} s"
+        say(f"{outcome.name}: {ended}")
+
+    run_local(left, workers=workers, report=report, say=say, done=done)
+    return write_study(resolved, study, units)
+
+
+def write_study(resolved: Resolved, study: Path, units: Sequence[StudyUnit]) -> Path:
+    """study.json: the units and how they stand, each variant's figures, differences, verdict and cost."""
+    finished = [unit for unit in units if unit.finished()]
+    arms = [
+        Arm(
+            name=variant.name,
+            module=variant.module,
+            instead=variant.instead,
+            runs={unit.seed: unit.run for unit in finished if unit.variant == variant.name},
+        )
+        for variant in resolved.suite.variants
+    ]
+    run = units[0].run
+    content = {
+        "cohort": run.certificate().get("name") or "cohort",
+        "simulated": run.simulated(),
+        "scheme": run.configuration.split.scheme,
+        "csasn": run.record()["csasn"],
+        "manifest_sha256": run.record()["manifest_sha256"],
+        "suite": {"file": resolved.path.name, "sha256": resolved.sha256, "seeds": list(resolved.suite.seeds)},
+        "units": [_state(unit, finished) for unit in units],
+        **ablation_content(arms, full=FULL),
+        "costs": _costs(finished),
+    }
+    write_json(study / STUDY, content)
+    return study / STUDY
+
+
+def _state(unit: StudyUnit, finished: Sequence[StudyUnit]) -> dict[str, object]:
+    failure = unit.run.path(FAILURE)
+    state, error = "finished" if unit in finished else "waiting", ""
+    if state == "waiting" and failure.is_file():
+        state, error = "failed", failure.read_text(encoding="utf-8").strip().splitlines()[-1]
+    return {"name": unit.name, "variant": unit.variant, "seed": unit.seed, "state": state, "error": error}
+
+
+def _costs(finished: Sequence[StudyUnit]) -> dict[str, dict[str, float]]:
+    """Of each variant, its first finished seed's cost."""
+    found: dict[str, Cost] = {}
+    for unit in finished:
+        if unit.variant not in found:
+            found[unit.variant] = cost_of(unit.run)
+    return {name: asdict(cost) for name, cost in found.items()}

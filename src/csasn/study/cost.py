@@ -1,0 +1,56 @@
+"""What a variant costs: its parameters, the work of reading an image, and its training as its own records have it."""
+
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from csasn.cells import restored_cells
+from csasn.network.csasn import Csasn, Neck
+from csasn.network.weights import build_branches
+from csasn.runs import Run
+from csasn.schema import HISTORY_COLUMNS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """Of one unit.
+
+    Attributes:
+        parameters: of the whole network, the branches included.
+        gflops: floating-point operations of reading one image, in thousands of millions; a product and a sum are two.
+        images_per_s: training images a second, median over epochs.
+        training_minutes: of all epochs of all folds, without the reading of the tuning partition.
+    """
+
+    parameters: int
+    gflops: float
+    images_per_s: float
+    training_minutes: float
+
+
+def cost_of(run: Run) -> Cost:
+    """The cost of a unit that was fitted."""
+    history = restored_cells(pl.read_csv(run.require("history.csv"), schema=HISTORY_COLUMNS))
+    n_train = run.split().filter(pl.col("partition") == "train").group_by("fold").len("n")
+    seconds = history.join(n_train, on="fold").select(pl.col("n") / pl.col("images_per_s")).to_series().sum()
+    parameters: dict[str, int] = run.stages()["fit"]["parameters"]  # type: ignore[assignment]
+    return Cost(
+        parameters=sum(parameters.values()),
+        gflops=operations(run) / 1e9,
+        images_per_s=float(history["images_per_s"].median()),  # type: ignore[arg-type]
+        training_minutes=float(seconds) / 60,
+    )
+
+
+def operations(run: Run) -> int:
+    """Floating-point operations of one image through the whole network, counted while it reads one."""
+    settings, size_px = run.configuration.network, run.configuration.imaging.size_px
+    branches, _ = build_branches(settings, weights="none", size_px=size_px)
+    network = Csasn(branches, Neck(settings, run.classes())).eval()
+    plain = sdpa_kernel(SDPBackend.MATH)  # a fused attention on a CPU is not counted
+    with torch.inference_mode(), plain, FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, size_px, size_px))
+    return int(counter.get_total_flops())

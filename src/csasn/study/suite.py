@@ -1,0 +1,137 @@
+"""A suite: a base profile, what all variants share, and a list of variants, each a few settings away from the full."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from csasn.config import Configuration, Settings
+from csasn.errors import BadInputError, listing
+from csasn.files import file_sha256
+from csasn.settings_files import read_configuration, read_settings, validated
+
+FULL = "full"  # the variant that all others are set against
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+VARIED = ("network", "loss", "fit")  # a variant changes how it learns, never the cohort, the split or the evidence
+OWNED = ("rivals", "seed")  # settings of fit that the study sets itself
+
+Overrides = dict[str, dict[str, Any]]
+
+
+class Variant(Settings):
+    """One variant: the module of the full network that it gives up, and what it has instead."""
+
+    name: str
+    """Its name, part of its run folders' names: lower-case words joined by hyphens."""
+    module: str = ""
+    """What of the full network is judged, in words: "Attention"; the full network itself has none."""
+    instead: str = ""
+    """What the variant has in its place, in a few words: "none", "channel only"."""
+    settings: Annotated[Overrides, Field(default_factory=dict)]
+    """Settings that differ from the full network's, by group: network, loss or fit."""
+
+
+class Suite(Settings):
+    """A suite as its TOML file has it."""
+
+    base: str
+    """Profile that all variants start from, relative to the suite's folder."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Seeds of the trainings; every variant is trained once with each."""
+    settings: Annotated[Overrides, Field(default_factory=dict)]
+    """Settings of all variants that differ from the profile's, by group."""
+    variants: Annotated[tuple[Variant, ...], Field(min_length=2)]
+    """The variants, in the order of training and of the tables; one is "full"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolved:
+    """A suite whose every setting was checked: its file, its hash, and each variant's configuration by seed."""
+
+    path: Path
+    sha256: str
+    suite: Suite
+    configurations: dict[tuple[str, int], Configuration]
+
+
+def read_suite(path: Path) -> Resolved:
+    """The suite of a TOML file.
+
+    Raises BadInputError, naming all of them, where settings are unknown, out of range or not a variant's to change,
+    where names repeat or are no names, where there is no variant "full" without settings of its own, or where two
+    variants are the same.
+    """
+    suite = read_settings(path, Suite)
+    if faults := [*_faults(suite), *_misplaced(suite)]:
+        raise BadInputError(f"{path} is no suite that can be run:\n{listing(faults)}")
+    base_path = path.parent / suite.base
+    read_configuration(base_path)  # so that a fault of the profile is told as the profile's
+    base = _over(tomllib.loads(base_path.read_text(encoding="utf-8")), suite.settings)
+    configurations = {
+        (variant.name, seed): validated(
+            _over(_over(base, variant.settings), {"fit": {"rivals": [], "seed": seed}}),
+            source=f"{path}, variant {variant.name}",
+        )
+        for variant in suite.variants
+        for seed in suite.seeds
+    }
+    _refuse_twins(path, suite, configurations)
+    return Resolved(path=path, sha256=file_sha256(path), suite=suite, configurations=configurations)
+
+
+def _over(base: Mapping[str, Any], changes: Overrides) -> dict[str, Any]:
+    return {**base, **{group: {**base.get(group, {}), **values} for group, values in changes.items()}}
+
+
+def _faults(suite: Suite) -> list[str]:
+    names = [variant.name for variant in suite.variants]
+    faults = [f"variants: {name!r} is no lower-case name with hyphens" for name in names if not NAME.fullmatch(name)]
+    faults += [
+        f"variants: {name!r} stands there {names.count(name)} times"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
+    if len(set(suite.seeds)) < len(suite.seeds):
+        faults.append(f"seeds: each one once; received {list(suite.seeds)}")
+    full = [variant for variant in suite.variants if variant.name == FULL]
+    if not full or full[0].settings:
+        faults.append(f"variants: one must be {FULL!r} and have no settings of its own: all others are set against it")
+    faults += [
+        f"variants: {variant.name} must say which module it judges and what it has instead"
+        for variant in suite.variants
+        if variant.name != FULL and not (variant.module and variant.instead)
+    ]
+    return faults
+
+
+def _misplaced(suite: Suite) -> list[str]:
+    faults = [
+        f"variant {variant.name}: {group} is the same for all variants, set it in [settings.{group}]; "
+        f"a variant may change {', '.join(VARIED)}"
+        for variant in suite.variants
+        for group in variant.settings
+        if group in Configuration.model_fields and group not in VARIED
+    ]
+    places = [("settings", suite.settings), *((f"variant {each.name}", each.settings) for each in suite.variants)]
+    faults += [
+        f"{place}: fit.{name} is the study's own"
+        for place, changes in places
+        for name in OWNED
+        if name in changes.get("fit", {})
+    ]
+    return faults
+
+
+def _refuse_twins(path: Path, suite: Suite, configurations: dict[tuple[str, int], Configuration]) -> None:
+    of_hash: dict[str, list[str]] = {}
+    for variant in suite.variants:
+        of_hash.setdefault(configurations[variant.name, suite.seeds[0]].sha256(), []).append(variant.name)
+    if twins := [", ".join(names) for names in of_hash.values() if len(names) > 1]:
+        raise BadInputError(
+            f"Every variant of {path} differs from the others. These have the same settings:\n{listing(twins)}\n"
+            "Leave one of them out."
+        )

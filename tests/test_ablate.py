@@ -1,0 +1,172 @@
+"""A miniature study through the command line: two variants, two folds, gone on with, failing, and read."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from csasn.cli import main
+from csasn.runs import open_run
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SMOKE = CONFIGS / "suites/smoke.toml"
+
+
+def ablate(cohort: Path, study: Path, suite: Path = SMOKE, *more: str) -> int:
+    try:
+        main(["ablate", "--cohort", str(cohort), "--suite", str(suite), "--out", str(study), *more])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def content_of(study: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((study / "study.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ablate") / "cohort"
+    main(["simulate", "--out", str(folder), "--patients", "40", "--sites", "2", "--seed", "1"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(cohort: Path) -> Path:
+    folder = cohort.parent / "study"
+    assert ablate(cohort, folder) == 0
+    return folder
+
+
+def copied(study: Path, folder: Path) -> Path:
+    shutil.copytree(study, folder, symlinks=True)
+    return folder
+
+
+def written_at(study: Path, pattern: str = "units/*/checkpoints/csasn/*.safetensors") -> dict[str, int]:
+    return {str(path.relative_to(study)): path.stat().st_mtime_ns for path in sorted(study.glob(pattern))}
+
+
+def test_every_variant_is_a_run_folder_on_one_split_and_one_cache(study: Path) -> None:
+    content = content_of(study)
+    assert [(unit["name"], unit["state"]) for unit in content["units"]] == [
+        ("full-seed0", "finished"),
+        ("no-attention-seed0", "finished"),
+    ]
+    runs = [open_run(study / "units" / unit["name"]) for unit in content["units"]]
+    assert len({run.path("split.csv").read_bytes() for run in runs}) == 1
+    assert all(list(run.stages()) == ["split", "fit", "predict", "evaluate"] for run in runs)
+    for run in runs:
+        tested = pl.read_parquet(run.path("predictions.parquet")).filter(pl.col("partition") == "test")
+        assert sorted(tested["image_path"]) == sorted(run.manifest()["image_path"])
+    assert len(list((study / "cache").glob("features-*/map.npy"))) == 2  # a branch each, whatever the variants
+    assert len(list((study / "cache").glob("pixels-*.npy"))) == 1
+
+
+def test_a_variants_figures_are_those_of_its_own_evaluation(study: Path) -> None:
+    for variant in content_of(study)["variants"]:
+        metrics = json.loads((study / f"units/{variant['name']}-seed0/metrics.json").read_text())
+        records = {
+            (each["target"], each["metric"]): each["estimate"]
+            for each in metrics["records"]
+            if (each["model"], each["unit"], each["site"]) == ("csasn", "patient", "all")
+        }
+        figures = {(each["target"], each["metric"]): each["estimate"] for each in variant["figures"]}
+        for key in [("all", "macro_auroc"), ("all", "macro_f1"), *((name, "auroc") for name in ("FTC", "MTC", "ATC"))]:
+            assert figures[key] == pytest.approx(records[key])
+        assert variant["by_seed"][0]["estimate"] == pytest.approx(figures["all", "macro_auroc"])
+
+
+def test_full_minus_variant_is_the_difference_of_their_figures(study: Path) -> None:
+    full, other = content_of(study)["variants"]
+    assert full["differences"] == []
+    assert other["paragraph"].startswith("Attention, against none: ")
+    for row, one, two in zip(other["differences"], full["figures"], other["figures"], strict=True):
+        if row["estimate"] is not None:
+            assert row["estimate"] == pytest.approx(one["estimate"] - two["estimate"])
+
+
+def test_page_figures_and_tables_are_written(study: Path) -> None:
+    page = (study / "study.html").read_text()
+    assert "SIMULATED COHORT: not clinical evidence" in page
+    assert content_of(study)["variants"][1]["paragraph"] in page
+    for name in ("modules-macro-auroc", "quality-against-cost"):
+        assert "SIMULATED COHORT" in (study / f"figures/{name}.svg").read_text()
+        with Image.open(study / f"figures/{name}.png") as picture:
+            assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    costs = pl.read_csv(study / "tables/costs.csv")
+    assert costs["Variant"].to_list() == ["full", "no-attention"]
+    found = content_of(study)["costs"]
+    assert found["full"]["parameters"] > found["no-attention"]["parameters"]
+    assert found["full"]["gflops"] > found["no-attention"]["gflops"] > 0.5
+    assert all(each["images_per_s"] > 0 and each["training_minutes"] > 0 for each in found.values())
+
+
+def test_the_same_command_again_trains_nothing(cohort: Path, study: Path, tmp_path: Path) -> None:
+    again = copied(study, tmp_path / "study")
+    before, told = written_at(again, "units/*/*.*"), content_of(again)
+    (again / "study.json").unlink()
+    assert ablate(cohort, again) == 0
+    assert written_at(again, "units/*/*.*") == before
+    assert content_of(again) == told
+
+
+def test_an_interrupted_study_goes_on_with_the_same_result(cohort: Path, study: Path, tmp_path: Path) -> None:
+    again = copied(study, tmp_path / "study")
+    unit = again / "units/no-attention-seed0"
+    before = written_at(again)
+    expected = pl.read_parquet(unit / "predictions.parquet")
+    (unit / "checkpoints/csasn/fold1.safetensors").unlink()
+    record = json.loads((unit / "run.json").read_text())
+    (unit / "run.json").write_text(json.dumps(record | {"stages": {"split": record["stages"]["split"]}}))
+    assert ablate(cohort, again) == 0
+    changed = {name for name, at in written_at(again).items() if before[name] != at}
+    assert changed == {"units/no-attention-seed0/checkpoints/csasn/fold1.safetensors"}
+    assert pl.read_parquet(unit / "predictions.parquet").equals(expected)
+
+
+def test_a_failure_is_listed_and_stops_no_other(
+    cohort: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = copied(study, tmp_path / "study")
+    suite = tmp_path / "suite.toml"
+    broken = (
+        '\n[[variants]]\nname = "broken"\nmodule = "CNN"\ninstead = "nothing"\nsettings.network.cnn = "no_such_net"\n'
+    )
+    base, head = SMOKE.read_text().replace("../smoke.toml", str(CONFIGS / "smoke.toml")), '[[variants]]\nname = "full"'
+    suite.write_text(base.replace(head, broken + "\n" + head))
+    assert ablate(cohort, again, suite) == 3
+    assert "FAILED: broken-seed0: csasn.errors.BadInputError: timm has no network" in capsys.readouterr().out
+    content = content_of(again)
+    assert [unit["state"] for unit in content["units"]] == ["failed", "finished", "finished"]
+    assert [bool(each["figures"]) for each in content["variants"]] == [False, True, True]
+    assert "timm has no network named no_such_net" in (again / "study.html").read_text()
+    assert "Traceback" in (again / "units/broken-seed0/failure.txt").read_text()
+
+
+def test_other_settings_in_the_same_folder_are_refused_before_anything_is_done(
+    cohort: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = copied(study, tmp_path / "study")
+    suite = tmp_path / "suite.toml"
+    base = SMOKE.read_text().replace("../smoke.toml", str(CONFIGS / "smoke.toml"))
+    suite.write_text(base + "\n[settings.fit]\nfrozen_epochs = 5\n")
+    before = content_of(again)
+    assert ablate(cohort, again, suite) == 1
+    assert "was made from another configuration" in capsys.readouterr().err
+    assert content_of(again) == before
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_predictions(cohort: Path, study: Path, tmp_path: Path) -> None:
+    assert ablate(cohort, tmp_path / "study", SMOKE, "--workers", "2") == 0
+    for name in ("full-seed0", "no-attention-seed0"):
+        one, other = (
+            pl.read_parquet(each / f"units/{name}/predictions.parquet") for each in (study, tmp_path / "study")
+        )
+        assert one.equals(other)

@@ -1,0 +1,70 @@
+"""Suites: what is refused, by name, and that the suites that come with the project are what they say."""
+
+from pathlib import Path
+
+import pytest
+
+from csasn.errors import BadInputError
+from csasn.study.suite import read_suite
+
+SUITES = Path(__file__).parents[1] / "configs/suites"
+FULL = '[[variants]]\nname = "full"\n'
+
+
+def variant(name: str, settings: str, words: str = 'module = "A"\ninstead = "B"') -> str:
+    return f'[[variants]]\nname = "{name}"\n{words}\nsettings = {settings}\n'
+
+
+def refused(folder: Path, text: str) -> str:
+    path = folder / "suite.toml"
+    (folder / "base.toml").write_text("[fit]\nbatch_size = 16\n")
+    path.write_text(text if text.startswith("base") else f'base = "base.toml"\nseeds = [0]\n{text}')
+    with pytest.raises(BadInputError) as caught:
+        read_suite(path)
+    return str(caught.value)
+
+
+FLAT = variant("flat", '{ network = { head = "flat" } }')
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (FULL + variant("flat", '{ network = { haed = "flat" } }'), "network.haed: Extra inputs are not permitted"),
+        (FULL + variant("flat", '{ netwerk = { head = "flat" } }'), "netwerk: Extra inputs are not permitted"),
+        (FULL + variant("flat", '{ network = { head = "round" } }'), "variant flat"),
+        (FULL + variant("flat", "{ split = { seed = 1 } }"), "variant flat: split is the same for all variants"),
+        (FULL + variant("flat", "{ fit = { seed = 1 } }"), "variant flat: fit.seed is the study's own"),
+        (FULL + FLAT + '[settings.fit]\nrivals = ["cnn-only"]\n', "settings: fit.rivals is the study's own"),
+        (FULL + FLAT + FLAT, "'flat' stands there 2 times"),
+        (FULL + variant("../up", '{ network = { head = "flat" } }'), "'../up' is no lower-case name"),
+        (FULL + variant("flat", '{ network = { head = "flat" } }', ""), "must say which module it judges"),
+        (FLAT + variant("linear", '{ network = { classifier = "linear" } }'), "one must be 'full'"),
+        (FULL, "at least 2 items"),
+        (FULL + FLAT + variant("again", '{ network = { head = "flat" } }'), "flat, again"),
+        ('base = "base.toml"\nseeds = [1, 1]\n' + FULL + FLAT, "seeds: each one once; received [1, 1]"),
+        ('base = "base.toml"\nseeds = []\n' + FULL + FLAT, "seeds: Tuple should have at least 1 item"),
+        ('base = "none.toml"\nseeds = [0]\n' + FULL + FLAT, "There is no configuration at"),
+        (FULL + FLAT + "nonsense = 1\n", "nonsense"),
+    ],
+)
+def test_a_faulty_suite_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    assert told in refused(tmp_path, text)
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    told = refused(tmp_path, FLAT + FLAT + variant("B", "{ predict = { n_views = 1 } }"))
+    assert all(each in told for each in ("2 times", "'B' is no", "one must be 'full'", "predict is the same"))
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_suite_of_the_project_can_be_read(path: Path) -> None:
+    resolved = read_suite(path)
+    for (name, seed), configuration in resolved.configurations.items():
+        assert (configuration.fit.seed, configuration.fit.rivals) == (seed, ())
+        own = next(each for each in resolved.suite.variants if each.name == name).settings
+        dumped = configuration.model_dump(mode="json")
+        assert all(dumped[group][key] == value for group, values in own.items() for key, value in values.items())
+    groups = ("split", "imaging", "augmentation", "predict", "evaluate")
+    for group in groups:
+        assert len({str(getattr(each, group)) for each in resolved.configurations.values()}) == 1
