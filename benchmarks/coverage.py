@@ -1,13 +1,17 @@
 """How often 95 % intervals hold the true value over simulated clustered cohorts of 10, 20 and 50 patients a class.
 
-    python benchmarks/coverage.py [COHORTS]
+    python benchmarks/coverage.py [COHORTS [FIRST [SIZE ...]]]
+
+FIRST is the seed of the first cohort, so that 1,000 may be counted in several runs whose counts add up.
 
 Three classes; each patient has 1 to 4 images that share a random effect (correlation about .5 within a class). The true
-value of every figure is that of one cohort of 60,000 patients. Prints one row a figure and size.
+value of every figure is that of one cohort of 300,000 patients. Prints for each figure and size how
+many intervals held it.
 """
 
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,6 +20,8 @@ from csasn.evidence.aggregation import Units
 from csasn.evidence.delong import delong
 from csasn.evidence.intervals import clustered_wilson
 from csasn.evidence.measures import panel
+from csasn.evidence.record import Place
+from csasn.evidence.resampled import Resampled
 from csasn.evidence.resampling import bootstrap
 from csasn.schema import ClassList
 
@@ -23,10 +29,11 @@ CLASSES = ClassList(names=("benign", "PTC", "MTC"), n_non_malignant=1)
 SETTINGS = EvaluateSettings(n_bootstrap=1000)
 STRENGTH = 1.5
 SIZES = (10, 20, 50)
-N_TRUE = 20_000  # patients a class
+N_TRUE = 100_000  # patients a class
 ROWS = (("all", "macro_auroc"), ("all", "balanced_accuracy"), ("all", "macro_f1"), ("all", "kappa"), ("all", "mcc"))
 ROWS += (("all", "brier"), ("all", "top2_sensitivity"), ("malignancy", "auroc"), ("malignancy", "brier"))
-ROWS += (("MTC", "auroc"), ("MTC", "auprc"), ("MTC", "auroc_vs_benign"))
+ROWS += (("MTC", "auroc"), ("MTC", "auroc_vs_benign"), ("MTC", "auprc"), ("PTC", "auprc"), ("benign", "auprc"))
+ROWS += (("all", "macro_auprc"), ("malignancy", "auprc"))
 
 
 def cohort(n_a_class: int, rng: np.random.Generator, *, per_patient: bool) -> Units:
@@ -53,14 +60,14 @@ def truths(per_patient: bool) -> dict[tuple[str, str], float]:
     return known | {("malignancy", "sensitivity"): float((binary.y_prob[binary.y_true] >= 0.7).mean())}
 
 
-def main(n_cohorts: int) -> None:
+def main(n_cohorts: int, first: int, sizes: Sequence[int]) -> None:
     """Print coverage of every figure, unit and size."""
     started = time.perf_counter()
     for per_patient in (True, False):
         true, unit = truths(per_patient), "patient" if per_patient else "image"
-        for n_a_class in SIZES:
+        for n_a_class in sizes:
             inside: dict[str, list[bool]] = {}
-            for seed in range(n_cohorts):
+            for seed in range(first, first + n_cohorts):
                 rng = np.random.default_rng([seed, n_a_class, per_patient])
                 units = cohort(n_a_class, rng, per_patient=per_patient)
                 chosen = panel(units, SETTINGS)
@@ -68,13 +75,16 @@ def main(n_cohorts: int) -> None:
                     units.patients,
                     chosen.statistic,
                     strata=units.strata(),
-                    n_draws=1000,
+                    n_draws=SETTINGS.n_bootstrap,
                     seed=seed,
                     method=chosen.smooth,
                 )
-                for figure, low, high in zip(chosen.estimable, found.low, found.high, strict=True):
-                    key = (figure.target, figure.metric)
+                place = Place(model="csasn", site="all", unit="patient" if per_patient else "image")
+                table = Resampled(place=place, keys=(), units=units, figures=chosen.figures, found=found)
+                for record in table.records(SETTINGS):
+                    key = (record.target, record.metric)
                     if key in ROWS:
+                        low, high = record.low, record.high
                         inside.setdefault(" ".join(key), []).append(bool(low <= true[key] <= high))
                 binary = units.binary("malignancy")
                 hits = binary.y_prob[binary.y_true] >= 0.7
@@ -87,9 +97,10 @@ def main(n_cohorts: int) -> None:
                     held = low <= true["malignancy", "auroc"] <= high
                     inside.setdefault("malignancy auroc (DeLong)", []).append(bool(held))
             for name, each in inside.items():
-                print(f"per {unit:8s} n={n_a_class:3d} a class  {name:34s} {100 * np.mean(each):5.1f} %", flush=True)
+                print(f"per {unit:8s} n={n_a_class:3d} a class  {name:34s} {sum(each):4d} of {len(each)}", flush=True)
     print(f"{n_cohorts} cohorts, {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    given = [int(word) for word in sys.argv[1:]]
+    main(*(given[:2] + [1000, 0][len(given[:2]) :]), given[2:] or SIZES)

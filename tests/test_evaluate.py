@@ -180,3 +180,16 @@ def test_evaluate_run_writes_metrics_and_refuses_changed_predictions(tmp_path: P
     pl.read_parquet(run.path("predictions.parquet")).head(10).write_parquet(run.path("predictions.parquet"))
     with pytest.raises(MismatchError, match="predict"):
         evaluate_run(run)
+
+
+def test_auprc_has_its_own_interval_and_the_macro_mean_that_of_the_estimable_classes() -> None:
+    table = manifest({"benign": 30, "PTC": 20, "FTC": 9, "ATC": 1}, odd_patient="P7")
+    classes = classes_of(table)
+    records = evaluate(predictions(table, classes), classes, QUICK)
+    rows = [each for each in records if each.metric in ("auprc", "macro_auprc") and each.estimate is not None]
+    assert {each.target for each in rows} == {"all", "malignancy", "benign", "PTC", "FTC"}
+    assert {each.unit for each in rows} == {"patient", "nodule", "image"}
+    assert all(each.method.startswith("jackknife over patients") for each in rows)
+    assert all(each.low < each.estimate <= each.high for each in rows)
+    own = {each.target: each for each in rows if (each.unit, each.site, each.model) == ("patient", "all", "csasn")}
+    assert own["all"].estimate == pytest.approx(np.mean([own[name].estimate for name in ("benign", "PTC", "FTC")]))

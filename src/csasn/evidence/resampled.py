@@ -7,13 +7,15 @@ import polars as pl
 
 from csasn.config import EvaluateSettings
 from csasn.evidence.aggregation import Units, units_of
+from csasn.evidence.auprc_interval import auprc_interval
 from csasn.evidence.intervals import newcombe_auroc
-from csasn.evidence.measures import Figure, panel
+from csasn.evidence.measures import Figure, estimable_classes, panel
 from csasn.evidence.ranking import Array
 from csasn.evidence.record import Place, Record
 from csasn.evidence.resampling import Bootstrapped, bootstrap
 from csasn.schema import ClassList
 
+PRECISION = ("auprc", "macro_auprc")
 KEY_OF = {"patient": "patient_id", "nodule": "nodule_id", "image": "image_path"}
 
 
@@ -50,7 +52,10 @@ class Resampled:
         if column is not None:
             found = self.found
             ends = (float(found.estimate[column]), float(found.low[column]), float(found.high[column]))
-            if figure.metric == "auroc" and self.place.unit == "patient" and ends[0] in (0.0, 1.0):
+            if figure.metric in PRECISION:
+                ends = (ends[0], *self._precision(figure, column, settings.confidence))
+                method = "jackknife over patients within classes, logit scale, Student's t"
+            elif figure.metric == "auroc" and self.place.unit == "patient" and ends[0] in (0.0, 1.0):
                 n_positive = int(figure.n_positive or 0)
                 area = newcombe_auroc(
                     ends[0],
@@ -69,6 +74,20 @@ class Resampled:
             note=note,
         )
 
+    def _precision(self, figure: Figure, column: int, confidence: float) -> tuple[float, float]:
+        """The interval of AUPRC, of one target or the mean over the classes that can be estimated."""
+        chosen = [self.units.classes.names[k] for k in estimable_classes(self.units)[0]]
+        sides = [self.units.binary(each) for each in ([figure.target] if figure.metric == "auprc" else chosen)]
+        n_positive, n_negative = (min(side.n_patients(positive=yes) for side in sides) for yes in (True, False))
+        return auprc_interval(
+            float(self.found.estimate[column]),
+            self.found.left_out[:, column],
+            self.found.left_out_strata,
+            n_positive=n_positive,
+            n_negative=n_negative,
+            confidence=confidence,
+        )
+
 
 def resample(
     place: Place, test: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, brief: bool, seed: int = 0
@@ -78,7 +97,14 @@ def resample(
     units = units_of(test, classes)
     chosen = panel(units, settings, brief=brief)
     empty = np.zeros(0)
-    found = Bootstrapped(estimate=empty, low=empty, high=empty, draws=np.zeros((settings.n_bootstrap, 0)))
+    found = Bootstrapped(
+        estimate=empty,
+        low=empty,
+        high=empty,
+        draws=np.zeros((settings.n_bootstrap, 0)),
+        left_out=np.zeros((0, 0)),
+        left_out_strata=np.zeros(0, dtype=np.int64),
+    )
     if chosen.estimable:
         found = bootstrap(
             units.patients,

@@ -24,12 +24,18 @@ N_THREADS = max(1, min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_get
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Bootstrapped:
-    """Estimate, low and high (m,) of m statistics, and their value in each draw (n_draws, m)."""
+    """Estimate, low and high (m,) of m statistics, and their value in each draw (n_draws, m).
+
+    `left_out` (J, m) holds their values without each patient, or group of patients, in turn, and `left_out_strata` (J,)
+    the stratum that these were of; J is 0 where no statistic was said to be smooth.
+    """
 
     estimate: Array
     low: Array
     high: Array
     draws: Array
+    left_out: Array
+    left_out_strata: NDArray[np.int64]
 
 
 def patient_weights(strata: NDArray[Any], *, n_draws: int, seed: int) -> NDArray[np.uint16]:
@@ -73,13 +79,22 @@ def bootstrap(
     draws = _evaluated(statistic, weights, code)
     smooth = np.full(estimate.size, method == "bca") if isinstance(method, str) else method
     levels = np.tile([(1 - confidence) / 2, (1 + confidence) / 2], (estimate.size, 1))
+    left_out, left_out_strata = np.zeros((0, estimate.size)), np.zeros(0, dtype=np.int64)
     if smooth.any():
-        acceleration = _acceleration(statistic, of_patient, code)
+        left_out, left_out_strata = _left_out(statistic, of_patient, code)
+        acceleration = _acceleration(left_out, left_out_strata)
         for each in np.flatnonzero(smooth):
             levels[each] = bca_levels(estimate[each], draws[:, each], acceleration[each], levels[each])
     ends = np.array([_quantiles(*each) for each in zip(draws.T, levels, strict=True)]).reshape(-1, 2)
     low, high = np.where(np.isnan(estimate), np.nan, ends.T)
-    return Bootstrapped(estimate=estimate, low=low, high=high, draws=draws)
+    return Bootstrapped(
+        estimate=estimate,
+        low=low,
+        high=high,
+        draws=draws,
+        left_out=left_out,
+        left_out_strata=left_out_strata,
+    )
 
 
 def _evaluated(statistic: Statistic, weights: NDArray[Any], code: NDArray[np.int64]) -> Array:
@@ -95,36 +110,42 @@ def _evaluated(statistic: Statistic, weights: NDArray[Any], code: NDArray[np.int
         return np.concatenate(list(pool.map(chunk, range(0, len(weights), step))))
 
 
-def _acceleration(statistic: Statistic, strata: NDArray[Any], code: NDArray[np.int64]) -> Array:
-    """BCa's acceleration of each statistic for patients drawn within strata (Davison & Hinkley 1997, 5.3.2) -> (m,).
+def _left_out(statistic: Statistic, strata: NDArray[Any], code: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """The statistic without each patient in turn (J, m), and the stratum of who was left out (J,).
 
-    a = sum_s sum_i l_si^3 / n_s^3 / (6 (sum_s sum_i l_si^2 / n_s^2)^1.5), where l_si is (n_s - 1) times the mean of the
-    stratum's leave-one-out values less the one without i. Beyond MOST_LEFT_OUT patients, groups are left out instead.
-    What remains of a stratum is weighted up to its size, so that the mix of classes stays.
+    Beyond MOST_LEFT_OUT patients, groups are left out instead. What remains of a stratum is weighted up to its size, so
+    that the mix of classes stays; a patient alone in a stratum is never left out.
     """
-    left_out, stratum_of = [], []
+    rows, stratum_of = [], []
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
         n_groups = min(members.size, max(2, round(MOST_LEFT_OUT * members.size / max(strata.size, MOST_LEFT_OUT))))
-        if members.size < 2:
-            continue
-        for group in range(n_groups):
+        for group in range(n_groups if members.size > 1 else 0):
             row, gone = np.ones(strata.size), members[group::n_groups]
             row[members] = members.size / (members.size - gone.size)
             row[gone] = 0.0
-            left_out.append(row)
+            rows.append(row)
             stratum_of.append(stratum)
-    if not left_out:
-        return np.full(np.asarray(statistic(np.ones((1, code.size)))).shape[1], np.nan)
-    values, strata_left = _evaluated(statistic, np.array(left_out), code), np.array(stratum_of)
-    second, third = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    for stratum in np.unique(strata_left):
-        own = values[strata_left == stratum]
+    if not rows:
+        return np.zeros((0, np.asarray(statistic(np.ones((1, code.size)))).shape[1])), np.zeros(0, dtype=np.int64)
+    return _evaluated(statistic, np.array(rows), code), np.array(stratum_of, dtype=np.int64)
+
+
+def _acceleration(left_out: Array, strata: NDArray[np.int64]) -> Array:
+    """BCa's acceleration of each statistic for patients drawn within strata (Davison & Hinkley 1997, 5.3.2) -> (m,).
+
+    a = sum_s sum_i l_si^3 / n_s^3 / (6 (sum_s sum_i l_si^2 / n_s^2)^1.5), where l_si is (n_s - 1) times the mean of the
+    stratum's leave-one-out values less the one without i. NaN where nobody was left out.
+    """
+    second, third = np.zeros(left_out.shape[1]), np.zeros(left_out.shape[1])
+    for stratum in np.unique(strata):
+        own = left_out[strata == stratum]
         influence = (len(own) - 1) * (own.mean(axis=0) - own)
         second += (influence**2).sum(axis=0) / len(own) ** 2
         third += (influence**3).sum(axis=0) / len(own) ** 3
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(second > 0, third / (6 * second**1.5), 0.0), dtype=np.float64)
+        found = np.asarray(np.where(second > 0, third / (6 * second**1.5), 0.0), dtype=np.float64)
+    return found if len(left_out) else np.full_like(found, np.nan)
 
 
 def bca_levels(estimate: float, draws: Array, acceleration: float, levels: Array) -> Array:

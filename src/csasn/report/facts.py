@@ -135,7 +135,8 @@ class Facts:
         settings = self.settings.evaluate
         return (
             f"{self.material.level} intervals from {settings.n_bootstrap:,} bootstrap draws of patients, by class; "
-            "Wilson for shares; paired differences adjusted by Holm over the declared family."
+            "a jackknife over patients for AUPRC; Wilson for shares; paired differences adjusted by Holm over the "
+            "declared family."
         )
 
     def no_updating(self) -> str:

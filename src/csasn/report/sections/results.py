@@ -36,13 +36,13 @@ def results(material: Material) -> Section:
     tables = (
         Table(
             name="overall",
-            caption="Over all classes; bootstrap intervals over patients",
+            caption="Over all classes; intervals over patients",
             head=("Metric", "Per patient", "Per nodule", "Per image"),
             rows=_overall(material),
         ),
         Table(
             name="per-class",
-            caption="Each class against all others, per patient; bootstrap intervals over patients",
+            caption="Each class against all others, per patient; intervals over patients",
             head=("Class", "Patients", "Prevalence", "AUROC", "AUPRC", "Brier", "ECE"),
             rows=_by_class(material, CLASS_METRICS),
         ),
