@@ -81,6 +81,11 @@ def predictions(frame: pl.DataFrame, classes: ClassList, *, seed: int = 0, n_fol
     return pl.concat(tables)
 
 
+def weaker(frame: pl.DataFrame) -> pl.DataFrame:
+    """The predictions with a rival's in CSASN's place."""
+    return frame.filter(pl.col("model") != "csasn").with_columns(pl.col("model").replace({"cnn-only": "csasn"}))
+
+
 def history() -> pl.DataFrame:
     """Two stages of three folds."""
     rows = [
