@@ -2,8 +2,9 @@
 
     python benchmarks/evaluate_scale.py [PATIENTS ...]
 
-Five classes, two images a patient, four sites, CSASN and one rival, 2,000 draws; SIMULATED probabilities. Each size
-runs in a process of its own, so that its peak memory is its own.
+Five classes, two images a patient, four sites, CSASN and one rival, 2,000 draws, embeddings of the lite profile's
+width, the audit of 200 patients; SIMULATED probabilities. Each size runs in a process of its own, so that its peak
+memory is its own.
 """
 
 import resource
@@ -21,11 +22,19 @@ from csasn.evidence.evaluate import evaluate_run
 from csasn.files import write_json
 from csasn.report.page import report_run
 from csasn.runs import Run, create_run
-from csasn.schema import HISTORY_COLUMNS, LEDGER_COLUMNS, complete_columns, manifest_sha256
+from csasn.schema import (
+    HISTORY_COLUMNS,
+    LEDGER_COLUMNS,
+    STATISTICS,
+    WEIGHTS_COLUMNS,
+    complete_columns,
+    manifest_sha256,
+)
 
 CLASSES = ("benign", "PTC", "FTC", "MTC", "ATC")
 SHARES = (0.40, 0.24, 0.14, 0.12, 0.10)
 SIZES = (2500, 5000, 10_000)
+WIDTH = 512  # of the pooled vector, columns
 
 
 def manifest(n_patients: int) -> pl.DataFrame:
@@ -58,7 +67,7 @@ def predictions(table: pl.DataFrame) -> pl.DataFrame:
     rng, parts = np.random.default_rng(1), []
     y = np.array([CLASSES.index(name) for name in table["subtype"]])
     fold = np.array([int(name[-1]) for name in table["site"]])
-    tuned = pl.Series(np.array([int(name[1:]) % 10 == 0 for name in table["patient_id"]]))
+    tuned = pl.Series(np.array([int(name[1:]) // 4 % 10 == 0 for name in table["patient_id"]]))
     for model, strength in (("csasn", 1.4), ("cnn-only", 1.1)):
         logits = rng.normal(size=(len(y), 5))
         logits[np.arange(len(y)), y] += strength
@@ -76,6 +85,38 @@ def predictions(table: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts)
 
 
+def embeddings(table: pl.DataFrame, fold: int) -> pl.DataFrame:
+    """Every image as one fold's model would place it, with its partition: classes apart, half of the columns noise."""
+    rng = np.random.default_rng([2, fold])
+    site, patient = (table[name].str.slice(start).cast(pl.Int64) for name, start in (("site", 5), ("patient_id", 1)))
+    y = np.array([CLASSES.index(name) for name in table["subtype"]])
+    centres = rng.normal(size=(len(CLASSES), WIDTH)) * (np.arange(WIDTH) % 2)
+    points = (0.3 * centres[y] + rng.normal(size=(len(y), WIDTH))).astype(np.float32)
+    partition = pl.when(site == fold).then(pl.lit("test")).when((patient // 4 % 10 == 0) & (site == (fold + 3) % 4))
+    return table.select(
+        partition.then(pl.lit("tuning")).otherwise(pl.lit("train")).alias("partition"),
+        "image_path",
+        pl.Series("energy", rng.normal(size=len(y))),
+        pl.Series("embedding", points, dtype=pl.Array(pl.Float32, WIDTH)),
+    )
+
+
+def altered(table: pl.DataFrame) -> pl.DataFrame:
+    """The audit's readings of the test images of 200 patients."""
+    rng = np.random.default_rng(3)
+    images = table.head(400).select("image_path", fold=pl.col("site").str.slice(5).cast(pl.Int32))
+    variants = pl.DataFrame({"variant": ["as-is", "without-marks", "border", "without-nodule"]})
+    rows = images.join(variants, how="cross")
+    return rows.select(
+        "fold",
+        "image_path",
+        "variant",
+        pl.Series("malignancy", rng.normal(size=len(rows))),
+        pl.Series("marked_share", rng.random(len(rows)) / 50),
+        pl.lit(True).alias("border_free"),
+    )
+
+
 def make_run(folder: Path, n_patients: int) -> Run:
     """A run folder as the stages before evaluate would leave it."""
     table, cohort = manifest(n_patients), folder / "cohort"
@@ -90,9 +131,20 @@ def make_run(folder: Path, n_patients: int) -> Run:
     main.select("fold", "image_path", "patient_id", "partition").write_csv(run.path("split.csv"))
     run.finish("split", inputs=("manifest.parquet",), outputs=("split.csv",))
     pl.DataFrame(schema=HISTORY_COLUMNS).write_csv(run.path("history.csv"))
-    run.finish("fit", inputs=("split.csv",), outputs=("history.csv",), notes={"weights": "none"})
+    pl.DataFrame(schema=WEIGHTS_COLUMNS).write_csv(run.path("weights.csv"))
+    run.finish("fit", inputs=("split.csv",), outputs=("history.csv", "weights.csv"), notes={"weights": "none"})
     frame.write_parquet(run.path("predictions.parquet"))
-    run.finish("predict", inputs=("split.csv",), outputs=("predictions.parquet",))
+    looks = np.random.default_rng(4).normal(size=(len(table), len(STATISTICS)))
+    statistics = table.select("image_path", *(pl.Series(name, c) for name, c in zip(STATISTICS, looks.T, strict=True)))
+    statistics.write_parquet(run.path("image_statistics.parquet"))
+    run.path("embeddings").mkdir()
+    folds = [f"embeddings/fold{fold}.parquet" for fold in range(4)]
+    for fold, name in enumerate(folds):
+        embeddings(table, fold).write_parquet(run.path(name))
+    made = ("predictions.parquet", "image_statistics.parquet", *folds)
+    run.finish("predict", inputs=("split.csv",), outputs=made)
+    altered(table).write_parquet(run.path("altered.parquet"))
+    run.finish("audit", inputs=("predictions.parquet",), outputs=("altered.parquet",))
     return run
 
 
