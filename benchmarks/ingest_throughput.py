@@ -10,6 +10,7 @@ writing of the cohort are inside the time of ingest, which runs in a process of 
 worker processes import the main module again, which is next to nothing there.
 """
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,7 +33,8 @@ from csasn.cohort.phantom.cohort import simulate, simulate_export
 from csasn.cohort.workers import default_workers
 
 N_PAIRS = 3
-N_COPIES = 10  # of each rendered picture
+N_COPIES = 10  # of each rendered picture, and more where the screens are more
+N_OBJECTS = 1000
 SCREEN_PX = (768, 1024)
 FORMATS = {
     "PNG, colour": ("png", "RGB", {"compress_level": 6}),
@@ -153,18 +155,17 @@ def main(n_screens: int, n_crops: int) -> None:
     workers = default_workers()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulate(folder / "made", n_patients=max(n_screens, n_crops) // N_COPIES // 2, n_sites=4, seed=0)
+        simulate(folder / "made", n_patients=n_crops // N_COPIES // 2, n_sites=4, seed=0)
         manifest = pl.read_parquet(folder / "made/manifest.parquet")
         tissue = [np.asarray(Image.open(folder / "made" / path)) for path in manifest["image_path"]]
         px = np.median([picture.size for picture in tissue])
         print(f"SIMULATED; {workers} processes, {N_PAIRS} pairs; crops have {px:,.0f} px (median)", flush=True)
-        for kind in FORMATS:
-            given = pictures_source(folder / f"screens {kind}", tissue, n_screens, kind, whole_screen=True)
-            compare(f"screens, {kind}", given, folder, workers)
-        for kind in FORMATS:
-            given = pictures_source(folder / f"crops {kind}", tissue, n_crops, kind, whole_screen=False)
-            compare(f"crops, {kind}", given, folder, workers)
-        simulate_export(folder / "pacs", n_patients=n_screens // 4, n_sites=4, seed=0)
+        for name, n, whole_screen in (("screens", n_screens, True), ("crops", n_crops, False)):
+            for kind in FORMATS:
+                given = pictures_source(folder / "pictures", tissue, n, kind, whole_screen=whole_screen)
+                compare(f"{n} {name}, {kind}", given, folder, workers)
+                shutil.rmtree(folder / "pictures")
+        simulate_export(folder / "pacs", n_patients=N_OBJECTS // 2, n_sites=4, seed=0)
         objects = sorted((folder / "pacs/export").rglob("*.dcm"))
         labels, kept = (folder / "pacs/labels.csv",), folder / "kept"
         kept.mkdir()
@@ -175,4 +176,4 @@ def main(n_screens: int, n_crops: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(given) for given in (sys.argv + ["2000", "6000"][len(sys.argv) - 1 :])[1:3]))
+    main(*(int(given) for given in (sys.argv + ["5000", "6000"][len(sys.argv) - 1 :])[1:3]))
