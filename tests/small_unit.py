@@ -16,6 +16,7 @@ from csasn.config import Configuration
 from csasn.learning.generations import Generations
 from csasn.learning.keeper import Keeper
 from csasn.learning.optimisation import Stage
+from csasn.learning.sharding import whole
 from csasn.learning.state import Learning
 from csasn.learning.stopping import StopSignal
 from csasn.learning.trainee import FoldRows, build_trainee
@@ -99,7 +100,7 @@ def train_unit(
         keeper.stage_over(history, stage.n_epochs * N_BATCHES)
     metrics = [[row["train_loss"], row["tuning_loss"], row["tuning_auroc"]] for row in keeper.earlier]
     digest = hashlib.sha256(json.dumps(metrics).encode())
-    for each in trainee.state_dict().values():
+    for each in whole(trainee.state_dict()).values():
         digest.update(each.contiguous().numpy().tobytes())
     return digest.hexdigest()
 

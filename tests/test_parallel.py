@@ -49,11 +49,15 @@ n_views = 2
 PARTS = "[loss]\nsite_adversary = 1.0\n\n[fit]\naccumulate = 2"
 
 
-@pytest.fixture(scope="module", params=["[fit]", PARTS], ids=["whole steps", "parts and a site head"])
+KINDS = {"whole steps": ("[fit]", "ddp"), "parts and a site head": (PARTS, "ddp"), "blocks in parts": (PARTS, "fsdp")}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
 def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Path]:
     """The same cohort and settings, trained by this process and by two that the command line starts."""
     folder = tmp_path_factory.mktemp("parallel")
-    (folder / "tiny.toml").write_text(CONFIGURATION.replace("[fit]", request.param))
+    settings, strategy = KINDS[request.param]
+    (folder / "tiny.toml").write_text(CONFIGURATION.replace("[fit]", settings))
     simulate(folder / "cohort", n_patients=30, n_sites=2, seed=0, workers=1)
     runs = [
         create_run(folder / "cohort", folder / name, read_configuration(folder / "tiny.toml"))
@@ -62,7 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     for run in runs:
         split_run(run)
     fit_run(runs[0], report=lambda *_: None, say=lambda _: None)
-    command = [sys.executable, "-m", "csasn", "fit", str(runs[1].folder), "--devices", "2"]
+    command = [sys.executable, "-m", "csasn", "fit", str(runs[1].folder), "--devices", "2", "--strategy", strategy]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Wrote the fit") == 1

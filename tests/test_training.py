@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from torch.optim.swa_utils import AveragedModel
 
 from csasn.config import Configuration
 from csasn.errors import DivergedError
 from csasn.learning.epochs import plan_epoch
-from csasn.learning.optimisation import Stage
+from csasn.learning.optimisation import MovingAverage, Stage
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, tuning_auroc, tuning_loss
 from csasn.learning.training import Course, train_stage
 from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, eyes, trainee
@@ -123,13 +122,13 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monk
 def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
     """a_0 = w_0, a_t = d a_(t-1) + (1 - d) w_t with d = min(0.5, (1 + t) / (10 + t)), over the steps of one epoch."""
     module, steps = trainee(), []
-    real = AveragedModel.update_parameters
+    real = MovingAverage.update
 
-    def followed(self: AveragedModel, learner: torch.nn.Module) -> None:
+    def followed(self: MovingAverage, learner: torch.nn.Module) -> None:
         steps.append({name: each.detach().double().clone() for name, each in learner.named_parameters()})
         real(self, learner)
 
-    monkeypatch.setattr(AveragedModel, "update_parameters", followed)
+    monkeypatch.setattr(MovingAverage, "update", followed)
     train_stage(
         course(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=1, learning_rate=1e-3), CONFIGURATION)
     )

@@ -18,6 +18,7 @@ CLASS_CORRECTIONS = (
 )
 Scheme = Literal["grouped-kfold", "leave-one-site-out", "holdout"]
 Tracker = Literal["tensorboard", "mlflow"]
+Strategy = Literal["ddp", "fsdp"]
 Rival = Literal["cnn-only", "vit-only", "vit-logistic-regression"]
 
 

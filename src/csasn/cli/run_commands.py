@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import tyro
 
@@ -40,6 +40,8 @@ class Fit(OfRun):
     """Devices of this machine that share every batch: GPUs, or processes on a CPU."""
     nodes: int = 1
     """Machines that take part, each with as many devices; started by SLURM or torchrun."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """How several devices share the network: each has all of it (ddp), or a part of the transformer's blocks (fsdp)."""
     profile: bool = False
     """Print where the time of a training step goes, measured on a few steps of which nothing is kept; train nothing."""
 
@@ -58,7 +60,14 @@ class Fit(OfRun):
             return 0
         try:
             with Bars() as bars:
-                written = fit_run(run, report=bars.report, say=bars.say, n_devices=self.devices, n_nodes=self.nodes)
+                written = fit_run(
+                    run,
+                    report=bars.report,
+                    say=bars.say,
+                    n_devices=self.devices,
+                    n_nodes=self.nodes,
+                    strategy=self.strategy,
+                )
         except StoppedError:
             if process_number() > 0:
                 return 0

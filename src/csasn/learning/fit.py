@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 
 from csasn.cells import escaped_cells
-from csasn.config import FitSettings
+from csasn.config import FitSettings, Strategy
 from csasn.errors import BadInputError, CsasnError, DivergedError, StorageError, listing
 from csasn.files import file_sha256, write_bytes, write_json
 from csasn.learning.adversary import training_sites
@@ -27,6 +27,7 @@ from csasn.learning.lock import trainer_lock
 from csasn.learning.optimisation import Stage
 from csasn.learning.places import checkpoint_path, models_of
 from csasn.learning.rivals import fit_logistic_regression
+from csasn.learning.sharding import whole
 from csasn.learning.state import HistoryRow
 from csasn.learning.stopping import StopSignal
 from csasn.learning.trackers import track
@@ -64,22 +65,25 @@ class Unit:
         return origin_of(self.workshop, self.model, self.rows.fold)
 
     def trainee(self) -> Trainee:
-        """The untrained model."""
+        """The untrained model; over branches of its own where they are trained, too."""
+        branches = self.workshop.branches
         return build_trainee(
             self.model,
-            self.workshop.branches,
+            copy.deepcopy(branches) if self.workshop.run.configuration.fit.finetune_epochs else branches,
             self.workshop.cohort,
             self.rows.train,
             self.workshop.run.configuration,
         )
 
 
-def fit_run(run: Run, *, report: Report, say: Say, n_devices: int = 1, n_nodes: int = 1) -> Path:
+def fit_run(
+    run: Run, *, report: Report, say: Say, n_devices: int = 1, n_nodes: int = 1, strategy: Strategy = "ddp"
+) -> Path:
     """Train every model on every fold and write checkpoints/, history.csv and the weights' provenance.
 
     Test rows are not opened. An interrupted fit goes on from the last saved step, bit for bit on a CPU. `say` is told
     in words what is passed over or done again. Several devices share each batch, and the first process alone writes,
-    reports and holds the lock.
+    reports and holds the lock; with the strategy `fsdp` each keeps only a part of the transformer's trained blocks.
 
     Raises BadInputError, WeightsError, MismatchError (a checkpoint of something else), LockedError (another process
     trains here), StoppedError (SIGTERM, after saving), DivergedError, MemoryShortageError or StorageError.
@@ -89,7 +93,7 @@ def fit_run(run: Run, *, report: Report, say: Say, n_devices: int = 1, n_nodes: 
         raise BadInputError("Rivals need both branches: give --network.branches both, or no --fit.rivals.")
     run.require_certificate()
     folds = folds_of(run)
-    fabric = start_fabric(settings, n_devices=n_devices, n_nodes=n_nodes)
+    fabric = start_fabric(settings, n_devices=n_devices, n_nodes=n_nodes, strategy=strategy)
     first = fabric.is_global_zero
     if not first:  # the first process reports for all
         report, say = _unreported, _unsaid
@@ -184,16 +188,15 @@ def _fit_regression(unit: Unit) -> None:
 
 
 def _fit_network(unit: Unit) -> None:
-    """Train a network through its stages and write its checkpoint; the branches are then what they were before."""
+    """Train a network through its stages and write its checkpoint."""
     workshop, settings = unit.workshop, unit.workshop.run.configuration.fit
     tuned = settings.finetune_epochs > 0
     torch.manual_seed(settings.seed + unit.rows.fold)
     trainee = unit.trainee()
-    pristine = copy.deepcopy({name: branch.state_dict() for name, branch in workshop.branches.items() if tuned})
     generations = Generations(unit.path.with_suffix(".training"), say=unit.say)
     try:
         history = _train_stages(unit, trainee, generations)
-        state = trainee.state_dict()
+        state = whole(trainee.state_dict())
         kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
         notes = {"history": [{"model": unit.model, **row} for row in history], "finetuned": tuned}
         if unit.fabric.is_global_zero:
@@ -205,8 +208,6 @@ def _fit_network(unit: Unit) -> None:
         raise DivergedError(f"{error}\nThe batch held these images:\n{listing(paths)}", rows=error.rows) from error
     if unit.fabric.is_global_zero:
         generations.remove()
-    for name, state in pristine.items():
-        workshop.branches[name].load_state_dict(state)
 
 
 def _train_stages(unit: Unit, trainee: Trainee, generations: Generations) -> list[HistoryRow]:

@@ -78,7 +78,9 @@ class Keeper:
         due = (self._every_steps > 0 and learning.step % self._every_steps == 0) or (
             self._every_s > 0 and time.monotonic() - self._written_at >= self._every_s
         )
-        stopped = bool(total(torch.tensor(int(self._stop.requested), device=learning.device)) > 0)
+        # Together, because a state that is kept in parts is gathered by all processes, whose clocks differ.
+        asked = total(torch.tensor([int(due), int(self._stop.requested)], device=learning.device)) > 0
+        due, stopped = asked.tolist()
         if not due and not stopped:
             return False
         self._write(learning, rows)

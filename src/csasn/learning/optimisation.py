@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.config import FitSettings
+from csasn.learning.sharding import is_sharded
 from csasn.learning.trainee import BRANCHES, Trainee
 
 ABOVE = -1  # depth of everything above the branches
@@ -32,14 +33,15 @@ def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> l
     itself, and every block further down `finetune_layer_decay` times that of the one above it. `depth` counts the
     blocks above a group's; it is None above the branches. The site head learns faster, and has a penalty of its own.
     """
-    groups: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, bool, bool], list[nn.Parameter]] = {}
     depths = _depths(trainee)
     n_blocks = settings.finetune_blocks or max(depths.values(), default=0) + 1
     for name, parameter in trainee.named_parameters():
         depth = depths.get(name, ABOVE)
         parameter.requires_grad_(depth < n_blocks if stage.name == "finetune" else depth == ABOVE)
         if parameter.requires_grad:
-            groups.setdefault((depth, parameter.ndim > 1, name.startswith(ADVERSARY)), []).append(parameter)
+            kind = (depth, parameter.ndim > 1, name.startswith(ADVERSARY), is_sharded(parameter))
+            groups.setdefault(kind, []).append(parameter)
     decay = settings.finetune_layer_decay
     factor = NECK_RATE_FACTOR if stage.name == "finetune" else 1
     return [
@@ -51,7 +53,7 @@ def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> l
             "weight_decay": settings.weight_decay if decays and not adversarial else 0.0,
             "depth": None if depth == ABOVE else depth,
         }
-        for (depth, decays, adversarial), parameters in sorted(groups.items(), key=lambda pair: pair[0])
+        for (depth, decays, adversarial, _), parameters in sorted(groups.items(), key=lambda pair: pair[0])
     ]
 
 
@@ -98,6 +100,31 @@ def rate_factor(step: int, n_steps: int, warmup_fraction: float) -> float:
     if step < n_warmup:
         return (step + 1) / n_warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - n_warmup) / max(1, n_steps - n_warmup))))
+
+
+class MovingAverage:
+    """The moving average of a module's parameters and buffers, by `moving_average`; after the first step a copy."""
+
+    def __init__(self, learner: nn.Module, decay: float) -> None:
+        self.state = copied(learner)
+        self.n_steps = 0
+        self._blend = moving_average(decay)
+
+    @torch.no_grad()
+    def update(self, learner: nn.Module) -> None:
+        """Follow one step of training."""
+        kept, current = list(self.state.values()), list(learner.state_dict().values())
+        if self.n_steps == 0:
+            for mine, new in zip(kept, current, strict=True):
+                mine.copy_(new)
+        else:
+            self._blend(kept, current, self.n_steps)
+        self.n_steps += 1
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state in memory of its own."""
+    return {name: each.detach().clone() for name, each in module.state_dict().items()}
 
 
 def moving_average(decay: float) -> Callable[..., None]:

@@ -1,15 +1,14 @@
 """Everything that a stage of training changes, as one tree that can be written and read back bit for bit."""
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from csasn.errors import MismatchError
-from csasn.learning.optimisation import Stage
+from csasn.learning.optimisation import MovingAverage, Stage, copied
+from csasn.learning.sharding import spread, whole
 from csasn.learning.trainee import BRANCHES, Trainee
 
 HistoryRow = dict[str, Any]  # the columns of history.csv, and under "weights" what goes into weights.csv
@@ -29,7 +28,7 @@ class Learning:
     learner: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    average: AveragedModel
+    average: MovingAverage
     device: torch.device
     step: int = 0
     loss_sum: float = 0.0
@@ -48,13 +47,16 @@ class Learning:
         """Remember the learner as it is now where its tuning loss is the lowest so far."""
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch
-            self.best = copy.deepcopy(self.learner.state_dict())
+            self.best = copied(self.learner)
 
     def tree(self) -> dict[str, Any]:
-        """The state as nested dicts; frozen branches are left out, they are the pretrained ones."""
+        """The state as nested dicts; frozen branches are left out, they are the pretrained ones.
+
+        Processes that keep parts of it have to ask together; each then has all of it.
+        """
         trainee = self.trainee.state_dict()
         frozen = self.stage.name == "frozen"
-        return {
+        tree: dict[str, Any] = {
             "stage": self.stage.name,
             "step": self.step,
             "loss_sum": self.loss_sum,
@@ -65,30 +67,37 @@ class Learning:
             "trainee": {name: each for name, each in trainee.items() if not (frozen and name.startswith(BRANCHES))},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "average": self.average.state_dict(),
+            "average": {"n_steps": self.average.n_steps, "state": self.average.state},
             "best": self.best,
             "random": {"cpu": torch.get_rng_state()}
             | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
         }
+        return whole(tree)  # type: ignore[no-any-return]
 
     def load(self, tree: dict[str, Any]) -> None:
         """Go back to a state that `tree` gave; MismatchError where it does not fit this network or optimiser."""
         try:
-            missing, unexpected = self.trainee.load_state_dict(tree["trainee"], strict=False)
+            own = self.trainee.state_dict()
+            given = {name: spread(each, own[name]) if name in own else each for name, each in tree["trainee"].items()}
+            missing, unexpected = self.trainee.load_state_dict(given, strict=False)
             if unexpected or not all(self.stage.name == "frozen" and name.startswith(BRANCHES) for name in missing):
                 raise ValueError(f"missing {missing}, unexpected {unexpected}")
-            self.average.load_state_dict(tree["average"])
+            of_learner = self.learner.state_dict()
+            for kept in (tree["average"]["state"], tree["best"]):
+                if kept.keys() != of_learner.keys():
+                    raise ValueError("the averaged or the best weights are of another network")
+            self.average.n_steps = tree["average"]["n_steps"]
+            for name, each in self.average.state.items():
+                each.copy_(spread(tree["average"]["state"][name], each))
             self.optimizer.load_state_dict(tree["optimizer"])
             self.schedule.load_state_dict(tree["schedule"])
-            if tree["best"].keys() != self.best.keys():
-                raise ValueError("the best weights are of another network")
         except (KeyError, RuntimeError, ValueError) as error:
             raise MismatchError(
                 f"A saved training state must fit the network and the optimiser that this version builds: {error}.\n"
                 "Train in a new run folder, or with the version of csasn that wrote the state."
             ) from error
         self._as_dense_as_parameters()
-        self.best = tree["best"]
+        self.best = {name: spread(each, of_learner[name]) for name, each in tree["best"].items()}
         self.step, self.loss_sum, self.seconds = tree["step"], tree["loss_sum"], tree["seconds"]
         self.best_loss, self.best_epoch, self.history = tree["best_loss"], tree["best_epoch"], tree["stage_history"]
         torch.set_rng_state(tree["random"]["cpu"])
@@ -100,4 +109,4 @@ class Learning:
         for parameter, state in self.optimizer.state.items():
             for name, each in state.items():
                 if isinstance(each, Tensor) and each.shape == parameter.shape:
-                    state[name] = torch.empty_like(parameter, dtype=each.dtype).copy_(each)
+                    state[name] = torch.empty_like(parameter, dtype=each.dtype).copy_(spread(each, parameter))

@@ -194,7 +194,9 @@ def log_probabilities(
 
 def _read_together(trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int) -> Tensor:
     n = n_processes()
-    mine = _read_alone(trainee, eyes, rows[process_number() :: n], n_views=n_views, batch_size=batch_size)
+    own = rows[process_number() :: n]
+    evened = np.resize(own, -(-len(rows) // n))  # as many batches in every process: blocks in parts are gathered by all
+    mine = _read_alone(trainee, eyes, evened, n_views=n_views, batch_size=batch_size)[: len(own)]
     parts: list[Tensor] = [mine] * n
     distributed.all_gather_object(parts, mine)
     read = mine.new_empty(len(rows), mine.shape[1])

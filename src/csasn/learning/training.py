@@ -1,6 +1,5 @@
 """One stage of training: AdamW, linear warm-up and cosine, early stopping on the tuning partition."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -10,16 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from csasn.config import Configuration
 from csasn.errors import BadInputError, DivergedError, MemoryShortageError
 from csasn.learning.epochs import Planned, labels_of, look_at, plan_epoch
 from csasn.learning.keeper import Keeper
-from csasn.learning.optimisation import Stage, moving_average, parameter_groups, rate_schedule, training_mode
+from csasn.learning.optimisation import MovingAverage, Stage, copied, parameter_groups, rate_schedule, training_mode
 from csasn.learning.phases import Phases
+from csasn.learning.sharding import average_whole_gradients, clip_mixed
 from csasn.learning.state import HistoryRow, Learning
 from csasn.learning.trainee import Eyes, FoldRows, Trainee, log_probabilities, tuning_auroc, tuning_loss
 from csasn.network.sharing import n_processes, process_number, total
@@ -43,6 +43,11 @@ class Course:
     def learner(self) -> nn.Module:
         """The part of the trainee that the stage changes."""
         return self.trainee.network if self.stage.name == "finetune" else self.trainee.network.neck
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether processes keep parts of the network."""
+        return isinstance(self.fabric.strategy, ModelParallelStrategy)
 
     def plan(self, epoch: int) -> list[Planned]:
         """The batches of an epoch."""
@@ -102,7 +107,7 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
         loss = _take_step(course, module, optimizer, plan[number], epoch, number)
         learning.schedule.step()
         with course.phases("average"):
-            learning.average.update_parameters(course.learner)
+            learning.average.update(course.learner)
         learning.loss_sum += loss * len(plan[number].rows)
         learning.seconds += time.perf_counter() - started
         learning.step += 1
@@ -119,11 +124,13 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
 def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, _FabricModule, torch.optim.Optimizer]:
     """The stage before its first step, and the trainee and optimiser as Fabric sets them up."""
     settings, stage = course.configuration.fit, course.stage
-    groups = parameter_groups(course.trainee, stage, settings)
+    parameter_groups(course.trainee, stage, settings)  # says what is trained, which the strategy has to know
+    module = course.fabric.setup_module(course.trainee)
+    groups = parameter_groups(course.trainee, stage, settings)  # of the parameters as the strategy has laid them out
     plain = torch.optim.AdamW(groups, lr=stage.learning_rate, fused=True)
     schedule = rate_schedule(plain, settings, n_steps=n_steps, n_steps_an_epoch=n_batches)
-    module, optimizer = course.fabric.setup(course.trainee, plain)
-    average = AveragedModel(course.learner, multi_avg_fn=moving_average(settings.ema_decay), use_buffers=True)
+    optimizer: torch.optim.Optimizer = course.fabric.setup_optimizers(plain)  # type: ignore[assignment]
+    average = MovingAverage(course.learner, settings.ema_decay)
     training_mode(course.trainee, stage)
     learning = Learning(
         stage=stage,
@@ -133,7 +140,7 @@ def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, _Fab
         schedule=schedule,
         average=average,
         device=course.fabric.device,
-        best=copy.deepcopy(course.learner.state_dict()),
+        best=copied(course.learner),
     )
     return learning, module, optimizer
 
@@ -148,14 +155,23 @@ def _take_step(
         optimizer.zero_grad()
         of_batch = _gradients(course, module, batch, epoch, where)
         with phases("optimiser"):
+            if course.in_parts:
+                average_whole_gradients(course.trainee.parameters())
             clip_norm = course.configuration.fit.finetune_clip_norm
             if course.stage.name == "finetune" and clip_norm:
-                norm = course.fabric.clip_gradients(module, optimizer, max_norm=clip_norm, error_if_nonfinite=False)
+                norm = _clip(course, module, optimizer, clip_norm)
                 if norm is not None and not torch.isfinite(norm):
                     raise _diverged(f"{where} (its gradient)", float(norm), batch.rows.tolist())
             optimizer.step()
     course.trainee.loss.end_step()
     return of_batch
+
+
+def _clip(course: Course, module: _FabricModule, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor | None:
+    """Bound the norm of the whole gradient; the norm before."""
+    if course.in_parts:
+        return clip_mixed(course.trainee.parameters(), max_norm)
+    return course.fabric.clip_gradients(module, optimizer, max_norm=max_norm, error_if_nonfinite=False)
 
 
 def _gradients(course: Course, module: _FabricModule, batch: Planned, epoch: int, where: str) -> float:
@@ -212,10 +228,10 @@ def _finish_epoch(course: Course, learning: Learning, epoch: int) -> None:
 
 
 @contextmanager
-def _averaged(learner: nn.Module, average: AveragedModel) -> Iterator[None]:
+def _averaged(learner: nn.Module, average: MovingAverage) -> Iterator[None]:
     """The learner with the moving average of its weights inside the block, with its own again after it."""
-    own = copy.deepcopy(learner.state_dict())
-    learner.load_state_dict(average.module.state_dict())
+    own = copied(learner)
+    learner.load_state_dict(average.state)
     yield
     learner.load_state_dict(own)
 

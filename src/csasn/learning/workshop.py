@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from numpy.typing import NDArray
 
-from csasn.config import FitSettings
+from csasn.config import FitSettings, Strategy
+from csasn.errors import BadInputError
 from csasn.imaging.store import open_store
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.following import Report
+from csasn.learning.sharding import shard_blocks
 from csasn.learning.trainee import Cohort, Eyes, cohort_of
 from csasn.network.backbones import Branch
 from csasn.network.precision import computes_bfloat16
@@ -104,18 +107,29 @@ def takes_bfloat16(settings: FitSettings, device: torch.device, *, kind: str) ->
     return computes_bfloat16(device) and (device.type == "cuda" or kind == "vit")
 
 
-def start_fabric(settings: FitSettings, *, n_devices: int = 1, n_nodes: int = 1) -> Fabric:
+def start_fabric(settings: FitSettings, *, n_devices: int = 1, n_nodes: int = 1, strategy: Strategy = "ddp") -> Fabric:
     """Lightning Fabric, its processes started; each branch's precision is its own, so Fabric's stays float32.
 
     Several devices train as one (DistributedDataParallel): Fabric starts the processes itself, or finds those that
-    torchrun or SLURM started. On CPUs a device is a process.
+    torchrun or SLURM started. On CPUs a device is a process. With `fsdp` they keep parts of the transformer's blocks.
     """
-    together = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=LONGEST_WAIT)
+    together: DDPStrategy | ModelParallelStrategy
+    n = n_devices * n_nodes
+    if strategy == "fsdp" and n < 2:
+        raise BadInputError(
+            f"The strategy fsdp shares blocks among at least two devices; received {n}. Give --devices."
+        )
+    if strategy == "fsdp":
+        together = ModelParallelStrategy(
+            shard_blocks, data_parallel_size=n, tensor_parallel_size=1, timeout=LONGEST_WAIT
+        )
+    else:
+        together = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=LONGEST_WAIT)
     fabric = Fabric(
         accelerator=settings.accelerator,
         devices=n_devices,
         num_nodes=n_nodes,
-        strategy=together if n_devices * n_nodes > 1 else "auto",
+        strategy=together if n > 1 else "auto",
         precision="32-true",
     )
     fabric.launch()
