@@ -1,6 +1,7 @@
 """Fully sharded training (FSDP): each process keeps a part of the transformer's blocks, and all of everything else."""
 
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -52,7 +53,8 @@ def average_whole_gradients(parameters: Iterable[nn.Parameter]) -> None:
     together = torch.cat([each.reshape(-1) for each in gradients])
     distributed.all_reduce(together)
     together /= distributed.get_world_size()
-    for mine, summed in zip(gradients, together.split([each.numel() for each in gradients]), strict=True):
+    parts = torch.tensor_split(together, list(accumulate(each.numel() for each in gradients[:-1])))
+    for mine, summed in zip(gradients, parts, strict=True):
         mine.copy_(summed.view(mine.shape))
 
 
