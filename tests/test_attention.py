@@ -1,6 +1,7 @@
 """Attention against loops written from CBAM's formulae, without torch's layers."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_spatial_batchnorm_follows_one_hundredth_of_the_batch(features: torch.Te
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_the_cascade_is_channel_first_then_spatial(features: torch.Tensor, training: bool) -> None:
     torch.manual_seed(0)
-    module = CascadedAttention(8, parts="channel-spatial", reduction=4).double()
+    module = CascadedAttention(8, order="channel-spatial", reduction=4).double()
     settled(module.spatial)
     module.train(training)
     x = features.numpy()
@@ -124,7 +125,7 @@ def test_the_cascade_is_channel_first_then_spatial(features: torch.Tensor, train
 
 @pytest.mark.parametrize(("parts", "channel", "spatial"), [("channel", 1, 0), ("spatial", 0, 1), ("none", 0, 0)])
 def test_a_part_switched_off_has_no_gate(features: torch.Tensor, parts: str, channel: int, spatial: int) -> None:
-    module = CascadedAttention(8, parts=parts, reduction=4).double().eval()
+    module = CascadedAttention(8, order=parts, reduction=4).double().eval()
     refined, channel_gate, spatial_gate = module(features)
     assert (channel_gate is not None, spatial_gate is not None) == (bool(channel), bool(spatial))
     expected = features
@@ -132,3 +133,28 @@ def test_a_part_switched_off_has_no_gate(features: torch.Tensor, parts: str, cha
         expected = expected if gate is None else expected * gate
     assert torch.equal(refined, expected)
     assert (sum(p.numel() for p in module.parameters()) > 0) == (parts != "none")
+
+
+@pytest.mark.parametrize("order", ["reversed", "parallel"])
+def test_the_other_orders_are_their_formulae(features: torch.Tensor, order: str) -> None:
+    torch.manual_seed(0)
+    module = CascadedAttention(8, order=order, reduction=4).double().eval()
+    settled(module.spatial)
+    x = features.numpy()
+    weights = module.channel.squeeze.weight.detach().numpy(), module.channel.excite.weight.detach().numpy()
+    spatial = spatial_gate(x, module.spatial, training=False)
+    channel = channel_gate(x * spatial if order == "reversed" else x, *weights)
+    found = [each.detach().numpy() for each in module(features)]
+    for got, expected in zip(found, (x * spatial * channel, channel, spatial), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-12)
+
+
+def test_the_orders_differ_and_cost_the_same(features: torch.Tensor) -> None:
+    refined, sizes = [], set()
+    for order in ("channel-spatial", "reversed", "parallel"):
+        torch.manual_seed(0)
+        module = CascadedAttention(8, order=order, reduction=4).double().eval()
+        refined.append(module(features)[0])
+        sizes.add(sum(each.numel() for each in module.parameters()))
+    assert len(sizes) == 1
+    assert all((one - other).abs().max() > 1e-4 for one, other in combinations(refined, 2))

@@ -163,6 +163,9 @@ ABLATIONS = {
     "pooled cnn": {"fusion": "pooled", "branches": "cnn"},
     "channel": {"attention": "channel"},
     "spatial": {"attention": "spatial"},
+    "reversed": {"attention": "reversed"},
+    "parallel": {"attention": "parallel"},
+    "scsa": {"attention": "scsa"},
     "no attention": {"attention": "none"},
     "no shortcut": {"classifier": "multiscale"},
     "linear": {"classifier": "linear"},
@@ -170,6 +173,10 @@ ABLATIONS = {
 }
 CHANNEL = 2 * (VIT + CNN) * ((VIT + CNN) // 16)
 SPATIAL = 2 * 7 * 7 + 2
+
+
+def parts_of(attention: str) -> str:
+    return "channel-spatial" if attention in ("reversed", "parallel", "scsa") else attention
 
 
 def neck_parameters(**changes: object) -> dict[str, int]:
@@ -181,7 +188,10 @@ def neck_parameters(**changes: object) -> dict[str, int]:
     linear = s.classifier == "linear"
     with_token = s.branches != "cnn" and s.fusion == "maps"
     read = (channels if linear else width) + (VIT if with_token else 0)
-    attention = ("channel" in s.attention) * 2 * channels * (channels // 16) + ("spatial" in s.attention) * SPATIAL
+    parts = parts_of(s.attention)
+    attention = ("channel" in parts) * 2 * channels * (channels // 16) + ("spatial" in parts) * SPATIAL
+    if s.attention == "scsa":  # four depthwise convolutions with biases, three normalisations, three projections
+        attention = sum(channels // 4 * (k + 1) for k in (3, 5, 7, 9)) + 3 * 2 * channels + 3 * channels
     return {
         "fusion": 2 * channels,
         "attention": attention,
@@ -197,7 +207,7 @@ def test_every_switch_builds_runs_and_counts(changes: dict[str, str]) -> None:
     output = network.train()(images(2))
     assert output.logits.shape == (2, 5)
     assert torch.isfinite(output.logits).all()
-    attention = changes.get("attention", "channel-spatial")
+    attention = parts_of(changes.get("attention", "channel-spatial"))
     assert (output.channel_gate is not None) == ("channel" in attention)
     assert (output.spatial_gate is not None) == ("spatial" in attention)
     assert list(network.branches) == {"cnn": ["cnn"], "vit": ["vit"]}.get(changes.get("branches"), ["vit", "cnn"])

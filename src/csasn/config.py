@@ -115,8 +115,10 @@ class NetworkSettings(Settings):
     """Declared width of its tokens; checked when the network is built."""
     fusion: Literal["maps", "pooled"] = "maps"
     """Fuse feature maps (ours) or pooled vectors (the paper's literal reading)."""
-    attention: Literal["channel-spatial", "channel", "spatial", "none"] = "channel-spatial"
-    """Cascaded channel then spatial attention, one of them, or none."""
+    attention: Literal["channel-spatial", "reversed", "parallel", "channel", "spatial", "scsa", "none"] = (
+        "channel-spatial"
+    )
+    """Channel then spatial attention (Woo 2018), reversed, side by side, one alone, SCSA (Si 2024), or none."""
     reduction: Annotated[int, Field(ge=1)] = 16
     """Channel attention's bottleneck ratio r."""
     classifier: Literal["residual-multiscale", "multiscale", "linear"] = "residual-multiscale"

@@ -1,9 +1,19 @@
-"""Cascaded channel-spatial attention (CBAM: Woo et al., ECCV 2018, arXiv 1807.06521)."""
+"""Channel and spatial attention, one after the other or side by side (CBAM: Woo 2018, arXiv 1807.06521)."""
 
 import torch
 from torch import Tensor, nn
 
 from csasn.network.sharing import BatchNorm2d
+
+# Which parts act, in turn.
+ORDERS = {
+    "channel-spatial": ("channel", "spatial"),
+    "reversed": ("spatial", "channel"),
+    "parallel": ("channel", "spatial"),
+    "channel": ("channel",),
+    "spatial": ("spatial",),
+    "none": (),
+}
 
 
 class ChannelAttention(nn.Module):
@@ -45,21 +55,23 @@ class SpatialAttention(nn.Module):
 class CascadedAttention(nn.Module):
     """Channel attention, then spatial attention of its result: F' = Mc(F) * F, F'' = Ms(F') * F'.
 
-    `parts` switches either off; its gate is then None.
+    `order` is one of ORDERS: either part alone, or none (its gate is then None); reversed, F' = Ms(F) * F and
+    F'' = Mc(F') * F'; or parallel, F'' = Mc(F) * Ms(F) * F, where both see the map as it came (the orders that Woo
+    2018 compares in table 3, whose parallel formula is not printed: this one is ours).
     """
 
-    def __init__(self, channels: int, *, parts: str, reduction: int) -> None:
+    def __init__(self, channels: int, *, order: str, reduction: int) -> None:
         super().__init__()
-        self.channel = ChannelAttention(channels, reduction=reduction) if "channel" in parts else None
-        self.spatial = SpatialAttention() if "spatial" in parts else None
+        self.order, self.parallel = ORDERS[order], order == "parallel"
+        self.channel = ChannelAttention(channels, reduction=reduction) if "channel" in self.order else None
+        self.spatial = SpatialAttention() if "spatial" in self.order else None
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Map (B, C, h, w) -> refined map (B, C, h, w), channel gate (B, C, 1, 1), spatial gate (B, 1, h, w)."""
-        channel_gate = spatial_gate = None
-        if self.channel is not None:
-            channel_gate = self.channel(features)
-            features = features * channel_gate
-        if self.spatial is not None:
-            spatial_gate = self.spatial(features)
-            features = features * spatial_gate
-        return features, channel_gate, spatial_gate
+        parts = {"channel": self.channel, "spatial": self.spatial}
+        gates: dict[str, Tensor] = {}
+        refined = features
+        for name in self.order:
+            gates[name] = parts[name](features if self.parallel else refined)  # type: ignore[misc]
+            refined = refined * gates[name]
+        return refined, gates.get("channel"), gates.get("spatial")

@@ -11,6 +11,7 @@ from csasn.network.backbones import Branch, Features
 from csasn.network.classifier import Pooling, ResidualMultiscale
 from csasn.network.fusion import Fusion
 from csasn.network.heads import HEADS
+from csasn.network.scsa import SynergisticAttention
 from csasn.network.sharing import BatchNorm1d
 from csasn.schema import ClassList
 
@@ -27,7 +28,7 @@ class Output:
         fused_map: joint map before attention (B, C, h, w).
         refined_map: joint map after attention (B, C, h, w).
         channel_gate: (B, C, 1, 1), None where channel attention is off.
-        spatial_gate: (B, 1, h, w), None where spatial attention is off.
+        spatial_gate: (B, 1, h, w), or of each channel (B, C, h, w) for SCSA; None where spatial attention is off.
         embedding: pooled vector that the heads read (B, D).
     """
 
@@ -55,7 +56,11 @@ class Neck(nn.Module):
         self.used = [name for name in widths if settings.branches in ("both", name)]
         channels = sum(widths[name] for name in self.used)
         self.fusion = Fusion(channels=channels, pooled=settings.fusion == "pooled")
-        self.attention = CascadedAttention(channels, parts=settings.attention, reduction=settings.reduction)
+        self.attention: nn.Module
+        if settings.attention == "scsa":
+            self.attention = SynergisticAttention(channels)
+        else:
+            self.attention = CascadedAttention(channels, order=settings.attention, reduction=settings.reduction)
         self.classifier: nn.Module
         if settings.classifier == "linear":
             self.classifier, n_features = Pooling(), channels
