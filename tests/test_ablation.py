@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from csasn.errors import MismatchError
 from csasn.evidence.ablation import Arm, ablation_content, exchanged_p, mean_predictions
 from csasn.evidence.ablation_words import rounded_up
-from csasn.report.figures.study import on_front
+from csasn.report.figures.study import named, on_front
 from csasn.runs import Run
 from csasn.schema import classes_of
 from synthetic_run import make_run, manifest, predictions
@@ -143,3 +143,11 @@ def test_numbers_of_patients_are_rounded_up(n: int, expected: int) -> None:
 def test_the_front_holds_what_nothing_beats() -> None:
     points = [(1.0, 0.6), (2.0, 0.8), (2.0, 0.7), (3.0, 0.8), (4.0, 0.9), (5.0, 0.5)]
     assert on_front(points) == [0, 1, 4]
+
+
+def test_of_variants_that_cost_alike_the_best_is_named_beside_the_full_one() -> None:
+    cost = {"cnn": (1.0, 0.6), "full": (4.0, 0.8), "lean": (3.9, 0.7), "best": (4.1, 0.9)}
+    points = [(name, at, (quality, quality, quality)) for name, (at, quality) in cost.items()]
+    front = on_front(list(cost.values()))
+    assert front == [0, 1, 2, 3]
+    assert [points[place][0] for place in named(points, front)] == ["cnn", "full", "best"]

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -251,3 +252,21 @@ def test_an_unknown_name_is_refused_with_near_ones() -> None:
 def test_each_branch_takes_its_own_kind_of_network() -> None:
     with pytest.raises(BadInputError, match=r"network\.cnn must name a convolutional"):
         build_cnn("test_vit", channels=VIT, overlay=None)
+
+
+RIVALS = {"resnet18": 512, "densenet121": 1024, "swin_tiny_patch4_window7_224": 768, "convnext_atto": 320}
+
+
+@pytest.mark.parametrize(("name", "channels"), RIVALS.items())
+def test_rivals_by_name_give_the_map_that_timm_pools(name: str, channels: int) -> None:
+    branch = build_cnn(name, channels=channels, overlay=None, size_px=96).eval()
+    given = images(2, size_px=96)
+    seen = branch(given)
+    assert seen.map.shape == (2, channels, 3, 3)
+    options = {"img_size": 96} if name.startswith("swin") else {}
+    whole = timm.create_model(name, num_classes=0, **options).eval()
+    whole.load_state_dict(branch.backbone.state_dict())
+    pooled = seen.map.mean(dim=(2, 3))
+    if name.startswith("convnext"):  # its last normalisation stands behind the pooling
+        pooled = whole.head.norm(pooled[:, :, None, None]).flatten(1)
+    torch.testing.assert_close(pooled, whole(branch.standardised(given)), atol=1e-5, rtol=1e-4)

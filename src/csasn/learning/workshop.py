@@ -67,7 +67,7 @@ def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop
         configuration.network,
         weights=settings.weights,
         size_px=configuration.imaging.size_px,
-        drop_path=settings.finetune_drop_path,
+        drop_path=settings.finetune_drop_path if settings.finetune_epochs else 0.0,
     )
     n_views, augmentation = settings.cached_views, configuration.augmentation
     source = ViewSource(store=store, n_views=n_views, augmentation=augmentation, seed=settings.seed)

@@ -114,11 +114,12 @@ class Branch(nn.Module):
 
 
 class CnnBranch(Branch):
-    """Local spatial encoding: the last convolutional map, (B, C, H/32, W/32)."""
+    """Local spatial encoding: the last map, (B, C, H/32, W/32), of a convolutional network or of a Swin transformer."""
 
     def forward(self, images: Tensor) -> Features:
         """Images (B, 1, H, W) -> map (B, C, h, w)."""
-        return Features(map=self.encode(images), token=None)
+        found = self.encode(images)
+        return Features(map=found.permute(0, 3, 1, 2) if gives_channels_last(self.backbone) else found, token=None)
 
     def begin(self, images: Tensor, *, n_left: int) -> Features:
         """Images (B, 1, H, W) -> what the last `n_left` stages read."""
@@ -177,14 +178,30 @@ class VitBranch(Branch):
         return Features(map=functional.adaptive_avg_pool2d(patches, grid), token=tokens[:, 0])
 
 
-def build_cnn(name: str, *, channels: int, overlay: dict[str, object] | None, drop_path: float = 0.0) -> CnnBranch:
+def gives_channels_last(backbone: nn.Module) -> bool:
+    """Whether a network's map comes as (B, h, w, C): timm's hierarchical transformers, Swin among them."""
+    return str(getattr(backbone, "output_fmt", "")).endswith("NHWC")
+
+
+def build_cnn(
+    name: str,
+    *,
+    channels: int,
+    overlay: dict[str, object] | None,
+    drop_path: float = 0.0,
+    size_px: int | None = None,
+) -> CnnBranch:
     """The convolutional branch; `overlay` is timm's pretrained_cfg_overlay, None leaves random weights.
 
     `drop_path` is the chance of skipping the last block in training, falling linearly to 0 at the first (stochastic
-    depth: Huang 2016, arXiv 1603.09382).
+    depth: Huang 2016, arXiv 1603.09382). `size_px` is the side of the images, which a Swin transformer has to know; its
+    last map lies on the same grid.
     """
-    backbone = _create(name, overlay, global_pool="", drop_path_rate=drop_path)
-    if not hasattr(backbone, "forward_features") or hasattr(backbone, "patch_embed"):
+    cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    size = {"img_size": size_px} if cfg and cfg.fixed_input_size and size_px is not None else {}
+    backbone = _create(name, overlay, global_pool="", **_drop_path(drop_path), **size)
+    on_grid = not hasattr(backbone, "patch_embed") or gives_channels_last(backbone)
+    if not hasattr(backbone, "forward_features") or not on_grid:
         raise BadInputError(f"network.cnn must name a convolutional network of timm; received {name}.")
     if isinstance(backbone, EfficientNet):
         fold_norms(backbone)
@@ -195,10 +212,15 @@ def build_vit(
     name: str, *, channels: int, size_px: int, overlay: dict[str, object] | None, drop_path: float = 0.0
 ) -> VitBranch:
     """The transformer branch at the image size of the run; pretrained positions are resampled to it by timm."""
-    backbone = _create(name, overlay, img_size=size_px, drop_path_rate=drop_path)
+    backbone = _create(name, overlay, img_size=size_px, **_drop_path(drop_path))
     if not getattr(backbone, "num_prefix_tokens", 0) or not hasattr(backbone, "patch_embed"):
         raise BadInputError(f"network.vit must name a transformer of timm with a class token; received {name}.")
     return VitBranch(name, declared_channels=channels, backbone=backbone)
+
+
+def _drop_path(rate: float) -> dict[str, float]:
+    """Stochastic depth as timm takes it, left out where it is off: not every network (DenseNet) has it."""
+    return {"drop_path_rate": rate} if rate else {}
 
 
 def _create(name: str, overlay: dict[str, object] | None, **options: Any) -> nn.Module:

@@ -59,7 +59,9 @@ def build_branches(
                     name, channels=settings.vit_channels, size_px=size_px, overlay=overlay, drop_path=drop_path
                 )
             else:
-                branch = build_cnn(name, channels=settings.cnn_channels, overlay=overlay, drop_path=drop_path)
+                branch = build_cnn(
+                    name, channels=settings.cnn_channels, overlay=overlay, drop_path=drop_path, size_px=size_px
+                )
         except (OSError, RuntimeError, KeyError, SafetensorError) as error:
             raise _unusable(name, source, error) from error
         if overlay is not None and "file" in overlay:

@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from csasn.report.drawing import INK, PALETTE, QUIET, blank
 from csasn.report.figures.forest import ends_of, forest
 
+ALIKE = 0.05  # relative difference of two costs that are told as one
 SPREAD = 3.0  # of the costs, beyond which their axis is logarithmic
+Point = tuple[str, float, tuple[float, float, float]]  # variant, its cost, its quality with the interval
 Row = tuple[str, str, dict[str, Any]]  # module, what a variant has instead, its difference
 
 
@@ -37,8 +39,8 @@ def modules(rows: Sequence[Row], *, axis: str) -> Figure:
     return figure
 
 
-def quality_against_cost(points: Sequence[tuple[str, float, tuple[float, float, float]]]) -> Figure:
-    """Macro AUROC with its interval against the work of reading one image, GFLOPs; the front joined, its names told.
+def quality_against_cost(points: Sequence[Point]) -> Figure:
+    """Macro AUROC with its interval against the work of reading one image, GFLOPs; the front is joined.
 
     A variant is on the front where none that costs as little or less has a higher macro AUROC.
     """
@@ -59,9 +61,10 @@ def quality_against_cost(points: Sequence[tuple[str, float, tuple[float, float, 
         color=PALETTE[0],
         linewidth=0.9,
     )
-    for place in sorted({*front, *(k for k, (name, *_) in enumerate(points) if name == "full")}):
+    for place in named(points, front):
         name, cost, ends = points[place]
-        axes.annotate(name, (cost, ends[0]), xytext=(5, 4), textcoords="offset points", fontsize=7)
+        side = (-6, -3, "right") if name == "full" else (6, -3, "left")
+        axes.annotate(name, (cost, ends[0]), xytext=side[:2], textcoords="offset points", ha=side[2], fontsize=7)
     costs = [cost for _, cost, _ in points]
     if max(costs) > SPREAD * min(costs):
         axes.set_xscale("log")
@@ -71,6 +74,15 @@ def quality_against_cost(points: Sequence[tuple[str, float, tuple[float, float, 
     axes.set_ylabel("Macro AUROC per patient")
     axes.margins(x=0.15)
     return figure
+
+
+def named(points: Sequence[Point], front: Sequence[int]) -> list[int]:
+    """The points whose names have room: the full network, and on the front the best of those of about one cost."""
+    found: list[int] = []
+    for place in sorted(front, key=lambda each: -points[each][2][0]):
+        if all(abs(points[place][1] / points[other][1] - 1) > ALIKE for other in found):
+            found.append(place)
+    return sorted({*found, *(place for place, (name, *_) in enumerate(points) if name == "full")})
 
 
 def on_front(points: Sequence[tuple[float, float]]) -> list[int]:
