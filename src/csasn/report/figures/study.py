@@ -63,7 +63,7 @@ def quality_against_cost(points: Sequence[Point]) -> Figure:
     )
     for place in named(points, front):
         name, cost, ends = points[place]
-        side = (-6, -3, "right") if name == "full" else (6, -3, "left")
+        side = (-6, -3, "right") if name == "full" else (6, 4, "left")
         axes.annotate(name, (cost, ends[0]), xytext=side[:2], textcoords="offset points", ha=side[2], fontsize=7)
     costs = [cost for _, cost, _ in points]
     if max(costs) > SPREAD * min(costs):
