@@ -128,3 +128,10 @@ def test_risk_coverage_ends_at_the_error_rate_whatever_the_order(seed: int) -> N
     wrong = rng.random(30) < 0.4
     _, risk = risk_coverage(wrong, rng.integers(0, 5, 30).astype(float))
     assert risk[-1] == pytest.approx(wrong.mean())
+
+
+def test_neighbours_are_looked_for_among_a_bounded_number_of_images() -> None:
+    rng = np.random.default_rng(8)
+    for n, n_references in ((5000, 5000), (5001, 2501), (12_000, 4000)):
+        fitted = fit_detectors(images(rng, n), np.arange(n) % 2, images(rng, 50))
+        assert fitted.neighbours.n_samples_fit_ == n_references

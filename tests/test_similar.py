@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import StandardScaler
 
-from csasn.evidence.similar import cosines, nearest_of, nodules_of
+from csasn.evidence.similar import OF_A_NODULE, cosines, nearest_of, nodules_of
 from csasn.report.sections.shortcuts import verdict
 
 
@@ -54,6 +54,20 @@ def test_the_nearest_are_told_nearest_first_and_one_a_patient() -> None:
     assert [each["nodule_id"] for each in found] == ["p2", "q1", "r1"]
     assert [each["cosine"] for each in found] == [0.9, 0.5, 0.5]
     assert len(nearest_of(train, np.zeros(4), n_similar=9)) == 3
+
+
+@pytest.mark.parametrize(("n_patients", "decimals"), [(3, 8), (5, 1), (400, 8), (400, 1)])
+def test_the_nearest_of_many_are_those_of_a_full_sort(n_patients: int, decimals: int) -> None:
+    """Few patients with many nodules each, and many equal cosines, where a first look is not enough."""
+    rng, n = np.random.default_rng(n_patients), 1000
+    train = pl.DataFrame({name: [f"{name}{k:04d}" for k in range(n)] for name in OF_A_NODULE})
+    train = train.with_columns(patient_id=pl.Series([f"P{k}" for k in rng.integers(0, n_patients, n)]))
+    cosine = np.round(rng.uniform(-1, 1, n), decimals)
+    told: dict[str, str] = {}
+    for place in sorted(range(n), key=lambda k: (-cosine[k], train["nodule_id"][k])):
+        told.setdefault(train["patient_id"][place], train["nodule_id"][place])
+    found = nearest_of(train, cosine, n_similar=4)
+    assert [each["nodule_id"] for each in found] == list(told.values())[:4]
 
 
 def test_the_verdict_is_alarm_no_alarm_or_not_measurable() -> None:
