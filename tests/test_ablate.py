@@ -31,7 +31,7 @@ def content_of(study: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ablate") / "cohort"
+    folder = tmp_path_factory.mktemp("ablate") / "four-hospitals"
     main(["simulate", "--out", str(folder), "--patients", "40", "--sites", "2", "--seed", "1"])
     return folder
 
@@ -54,6 +54,7 @@ def written_at(study: Path, pattern: str = "units/*/checkpoints/csasn/*.safetens
 
 def test_every_variant_is_a_run_folder_on_one_split_and_one_cache(study: Path) -> None:
     content = content_of(study)
+    assert content["cohort"] == "four-hospitals"
     assert [(unit["name"], unit["state"]) for unit in content["units"]] == [
         ("full-seed0", "finished"),
         ("no-attention-seed0", "finished"),

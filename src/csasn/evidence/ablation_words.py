@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from csasn.evidence.verdict import in_words
+from csasn.evidence.verdict import adjusted_p, in_words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,7 @@ def sentence(row: ArmDifference, *, level: str) -> str:
     sign = 1 if row.estimate >= 0 else -1
     low, high = sorted(sign * each for each in (row.low, row.high))
     found = row.verdict in ("helps", "hurts")
-    p = "" if row.p_holm is None else f"; p by Holm {'below 0.001' if row.p_holm < 0.001 else f'{row.p_holm:.3f}'}"
+    p = "" if row.p_holm is None else f"; {adjusted_p(row.p_holm)}"
     words = (
         f"{what} of the full network is {abs(row.estimate):.3f} {'higher' if sign > 0 else 'lower'} "
         f"({level} interval {low:.3f} to {high:.3f}{p})"

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.comparison import bootstrap_p, detectable_difference, holm
+from csasn.evidence.comparison import UNDEFINED, detectable_difference, holm, paired_difference
 from csasn.evidence.intervals import wilson
 from csasn.evidence.pointing import BASELINES, TOLERANCE, Place, Target, alike, baseline, energy, enlarged, pointing
 from csasn.evidence.ranking import Array
@@ -158,24 +158,24 @@ def _on_nodule(images: pl.DataFrame, kinds: Sequence[str], settings: EvaluateSet
         for name, chosen in groups.items()
         for each in _of_group(name, images.filter(chosen), kinds, settings, seed=seed)
     ]
-    family = [each.p if each.group == EVERYONE else None for each in found]
-    n = sum(p is not None for p in family)
+    adjusted = holm([each.p if each.group == EVERYONE else None for each, _ in found])
+    n = sum(p is not None for p in adjusted)
     return [
         replace(
             each,
             p_holm=p,
             detectable=None
-            if p is None or each.detectable is None
-            else detectable_difference(each.detectable, confidence=settings.confidence, family=n),
+            if p is None or error is None
+            else detectable_difference(error, confidence=settings.confidence, family=n),
         )
-        for each, p in zip(found, holm(family), strict=True)
+        for (each, error), p in zip(found, adjusted, strict=True)
     ]
 
 
 def _of_group(
     group: str, images: pl.DataFrame, kinds: Sequence[str], settings: EvaluateSettings, *, seed: int
-) -> Iterator[OnNodule]:
-    """One group's records; `detectable` holds the difference's standard error until the family is known."""
+) -> Iterator[tuple[OnNodule, float | None]]:
+    """One group's records, each with its difference's standard error: what is detectable hangs on the family."""
     sources = (*kinds, *BASELINES)
     names = [f"{source} {measure}" for source in sources for measure in MEASURES]
     n_patients = images["patient_id"].n_unique()
@@ -186,10 +186,12 @@ def _of_group(
             own = names.index(f"{source} {measure}")
             against = None if drawn is None or source in BASELINES else _better(drawn, names, measure)
             ends = (None,) * 3 if drawn is None else _ends(drawn, own, n_patients, measure, settings.confidence)
-            difference: tuple[float | None, ...] = (None,) * 5
+            apart = UNDEFINED
             if drawn is not None and against is not None:
-                difference = _difference(drawn, own, names.index(f"{against} {measure}"), settings.confidence)
-            yield OnNodule(
+                columns = own, names.index(f"{against} {measure}")
+                one, other = ((float(drawn.estimate[each]), drawn.draws[:, each]) for each in columns)
+                apart = paired_difference(one, other, confidence=settings.confidence)
+            record = OnNodule(
                 map=source,
                 group=group,
                 measure=measure,
@@ -197,16 +199,17 @@ def _of_group(
                 low=ends[1],
                 high=ends[2],
                 against=against,
-                difference=difference[0],
-                difference_low=difference[1],
-                difference_high=difference[2],
-                p=difference[3],
+                difference=apart.estimate,
+                difference_low=apart.low,
+                difference_high=apart.high,
+                p=apart.p,
                 p_holm=None,
-                detectable=difference[4],
+                detectable=None,
                 n_patients=n_patients,
                 n_images=images.height,
                 note=note,
             )
+            yield record, apart.error
 
 
 def _means(table: pl.DataFrame, names: Sequence[str], settings: EvaluateSettings, *, seed: int) -> Bootstrapped:
@@ -237,14 +240,6 @@ def _ends(
     if measure == "pointing" and estimate in (0.0, 1.0):
         return (estimate, *wilson(round(estimate) * n, n, confidence))
     return finite((estimate, float(drawn.low[column]), float(drawn.high[column])))
-
-
-def _difference(drawn: Bootstrapped, own: int, other: int, confidence: float) -> tuple[float | None, ...]:
-    """Difference of two columns, its percentile interval, two-sided p, and the draws' standard error."""
-    draws = drawn.draws[:, own] - drawn.draws[:, other]
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    ends = finite((float(drawn.estimate[own] - drawn.estimate[other]), float(low), float(high)))
-    return (*ends, bootstrap_p(draws), float(draws.std()))
 
 
 def _alike(

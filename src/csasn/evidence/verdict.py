@@ -23,16 +23,20 @@ def better_of(metric: str, estimate: float) -> str:
     return "A" if (estimate > 0) != (metric in LOWER_IS_BETTER) else "B"
 
 
+def adjusted_p(p_holm: float) -> str:
+    """Holm's p within a sentence."""
+    return f"p by Holm {'below 0.001' if p_holm < 0.001 else f'{p_holm:.3f}'}"
+
+
 def found(what: str, metric: str, ends: tuple[float, float, float], *, p_holm: float, level: str) -> str:
     """The sentence of a difference that was found; ends are estimate, low and high of A minus B."""
     better = better_of(metric, ends[0])
     sign = 1 if ends[0] > 0 else -1
     low, high = sorted(sign * each for each in ends[1:])
     way = "higher" if sign == (1 if better == "A" else -1) else "lower"
-    p = "below 0.001" if p_holm < 0.001 else f"{p_holm:.3f}"
     return (
         f"{better} is better: its {what} is {abs(ends[0]):.3f} {way} ({level} interval {low:.3f} to {high:.3f}; "
-        f"p by Holm {p})."
+        f"{adjusted_p(p_holm)})."
     ).replace("-", "−")
 
 

@@ -103,13 +103,12 @@ def _units(content: dict[str, Any]) -> Section:
 
 def _modules(content: dict[str, Any], variants: Rows, simulated: bool) -> Section:
     judged = [row for row in variants if row["verdict"]]
-    blocks: list[Block] = [Words(items=tuple(row["paragraph"] for row in judged))]
+    blocks: list[Block] = []
     if judged:
-        blocks = [_drawing(content, judged, MACRO, "modules-macro-auroc", simulated)]
+        blocks.append(_drawing(content, judged, MACRO, "modules-macro-auroc", simulated))
         if any(_difference(row, RARE_SENSITIVITY)["estimate"] is not None for row in judged):
             blocks.append(_drawing(content, judged, RARE_SENSITIVITY, "modules-rare-sensitivity", simulated))
-        blocks.append(Words(items=tuple(row["paragraph"] for row in judged)))
-        blocks.append(_differences(judged))
+        blocks += [Words(items=tuple(row["paragraph"] for row in judged)), _differences(judged)]
     return Section(id="modules", title="What each module is worth", short="Modules", blocks=tuple(blocks))
 
 

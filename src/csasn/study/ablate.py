@@ -31,10 +31,10 @@ def ablate(
         say(f"{outcome.name}: {ended}")
 
     run_local(left, workers=workers, report=report, say=say, done=done)
-    return write_study(resolved, study, units)
+    return write_study(cohort, resolved, study, units)
 
 
-def write_study(resolved: Resolved, study: Path, units: Sequence[StudyUnit]) -> Path:
+def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[StudyUnit]) -> Path:
     """study.json: the units and how they stand, each variant's figures, differences, verdict and cost."""
     finished = [unit for unit in units if unit.finished()]
     arms = [
@@ -48,7 +48,7 @@ def write_study(resolved: Resolved, study: Path, units: Sequence[StudyUnit]) -> 
     ]
     run = units[0].run
     content = {
-        "cohort": run.certificate().get("name") or "cohort",
+        "cohort": cohort.resolve().name,
         "simulated": run.simulated(),
         "scheme": run.configuration.split.scheme,
         "csasn": run.record()["csasn"],
