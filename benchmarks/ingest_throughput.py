@@ -7,7 +7,8 @@ ruler about it, 1024 x 768 px); the tissue alone, cropped and small, where the f
 and DICOM objects of the phantom. Shifted and mirrored copies make them many, so that none repeats. Each pair of timings
 is taken one after the other, and the median ratio of several pairs is printed. The start of all processes and the
 writing of the cohort are inside the time of ingest, which runs in a process of its own, as from the command line:
-worker processes import the main module again, which is next to nothing there.
+worker processes import the main module again, which is next to nothing there. Of the pictures the bound is printed too:
+both ways of reading alone, in this process, by processor time: what no pool, table or certificate could better.
 """
 
 import shutil
@@ -29,12 +30,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.pixels import pixel_array
 
+from csasn.cohort.items import Item, read_item, read_picture_item
 from csasn.cohort.phantom.cohort import simulate, simulate_export
 from csasn.cohort.workers import default_workers
 
 N_PAIRS = 3
 N_COPIES = 10  # of each rendered picture, and more where the screens are more
 N_OBJECTS = 1000
+N_ALONE = 1000
 SCREEN_PX = (768, 1024)
 FORMATS = {
     "PNG, colour": ("png", "RGB", {"compress_level": 6}),
@@ -150,6 +153,25 @@ def compare(name: str, given: Source, folder: Path, workers: int) -> None:
     )
 
 
+def bound(name: str, given: Source) -> None:
+    """What ingest could reach if reading were all of it: the same files, one after the other, in this process."""
+    items = [Item(path=path, kind="picture", reader=read_picture_item) for path in given.paths[:N_ALONE]]
+    ratios = []
+    for _ in range(2 * N_PAIRS + 1):
+        started = time.process_time()
+        for item in items:
+            given.raw(item.path)
+        raw_s = time.process_time() - started
+        for item in items:
+            read_item(item)
+        ratios.append(raw_s / (time.process_time() - started - raw_s))
+    print(
+        f"{name}: reading alone at {statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f}), "
+        f"{1000 * raw_s / len(items):.2f} ms a raw decode",
+        flush=True,
+    )
+
+
 def main(n_screens: int, n_crops: int) -> None:
     """Time both ways, format by format."""
     workers = default_workers()
@@ -163,6 +185,7 @@ def main(n_screens: int, n_crops: int) -> None:
         for name, n, whole_screen in (("screens", n_screens, True), ("crops", n_crops, False)):
             for kind in FORMATS:
                 given = pictures_source(folder / "pictures", tissue, n, kind, whole_screen=whole_screen)
+                bound(f"{name}, {kind}", given)
                 compare(f"{n} {name}, {kind}", given, folder, workers)
                 shutil.rmtree(folder / "pictures")
         simulate_export(folder / "pacs", n_patients=N_OBJECTS // 2, n_sites=4, seed=0)

@@ -2,20 +2,24 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
 from csasn.errors import BadInputError
+from csasn.evidence.aggregation import UNKNOWN, Units
 from csasn.evidence.evaluate import evaluate_run
 from csasn.report.drawing import draw
 from csasn.report.figures.confusion import confusion
 from csasn.report.figures.weights import moving
 from csasn.report.figures.weights import weights as weights_course
 from csasn.report.page import report_run
+from csasn.report.records import shown_targets
 from csasn.report.sections.errors import hardest_errors
 from csasn.report.thumbnail import thumbnail
 from csasn.runs import Run
+from csasn.schema import ClassList
 from synthetic_run import make_run, weights
 
 SECTIONS = {"cohort", "checks", "results", "rivals", "curves", "confusion", "reliability", "training", "errors"}
@@ -68,6 +72,27 @@ def test_a_simulated_run_says_so_on_every_section_and_figure(run: Run, page: str
     found = {path.stem: path.read_text() for path in run.path("figures").glob("*.svg")}
     assert set(found) == FIGURES
     assert all("SIMULATED COHORT" in svg for svg in found.values())
+
+
+def test_a_class_that_is_all_of_malignancy_is_shown_once() -> None:
+    def units(*, y_true: list[int], malignant: list[bool], names: tuple[str, ...]) -> Units:
+        classes = ClassList(names=names, n_non_malignant=1)
+        y_prob = np.full((len(y_true), len(names)), 1 / len(names))
+        patients = np.arange(len(y_true))
+        return Units(
+            classes=classes, y_true=np.array(y_true), malignant=np.array(malignant), y_prob=y_prob, patients=patients
+        )
+
+    two, three = ("benign", "PTC"), ("benign", "PTC", "ATC")
+    assert shown_targets(units(y_true=[0, 1], malignant=[False, True], names=two)) == ("malignancy", "benign")
+    unknown = units(y_true=[0, 1, UNKNOWN], malignant=[False, True, True], names=two)
+    assert shown_targets(unknown) == ("malignancy", "benign", "PTC")  # malignancy has a patient more
+    assert shown_targets(units(y_true=[0, 1], malignant=[False, True], names=three)) == ("malignancy", *three)
+
+
+def test_figures_per_nodule_stand_where_a_patient_has_two(run: Run, page: str) -> None:
+    nodules = run.manifest().select("patient_id", "nodule_id").unique()
+    assert ("Per nodule" in page) == (nodules.height > nodules["patient_id"].n_unique())
 
 
 def test_what_others_wrote_is_escaped(page: str) -> None:

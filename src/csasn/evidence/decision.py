@@ -158,7 +158,8 @@ def biopsies(
     for reference in (RULE, EVERYONE):
         by_reference = called if reference == RULE else np.ones(len(table), dtype=bool)
         if reference == RULE and not known.all():
-            note = f"not estimable: {int((~known).sum())} rows lack a TI-RADS level or nodule size"
+            unknown, n = table.filter(~pl.Series(known))["patient_id"].n_unique(), table["patient_id"].n_unique()
+            note = f"not estimable: {unknown} of {n} patients lack a TI-RADS level or nodule size"
             found.append(_row(reference, None, None, n=len(table), note=note))
             continue
         wanted = None if reference == RULE else settings.fixed_sensitivity

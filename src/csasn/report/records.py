@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from csasn.evidence.aggregation import MAIN_MODEL
+from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, Units
 from csasn.evidence.record import Record
 
 NOT_ESTIMABLE = "not estimable"
@@ -22,6 +22,18 @@ OVERALL_METRICS = {
 }
 CLASS_METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier", "ece": "ECE"}
 Index = dict[tuple[str, str, str, str, str], Record]  # model, site, unit, target, metric
+
+
+def shown_targets(units: Units) -> tuple[str, ...]:
+    """Malignancy and the classes, without a class that is all of malignancy: it would say everything twice."""
+    if len(units.classes.malignant) == 1 and units.known[units.malignant].all():
+        return (MALIGNANCY, *units.classes.non_malignant)
+    return units.targets
+
+
+def counted(n: int, what: str) -> str:
+    """A number with what it counts: "1 patient", "1,200 patients"."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def index(records: Sequence[Record]) -> Index:

@@ -8,15 +8,16 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from csasn.evidence.aggregation import Units
 from csasn.report.drawing import DASHES, INK, PALETTE, QUIET, blank, label_columns, panels, shared_legend
-from csasn.report.records import HEADLINE, Index, with_interval
+from csasn.report.records import HEADLINE, Index, shown_targets, with_interval
 
 
 def roc(units: Units, records: Index) -> Figure:
     """ROC curves of malignancy and of every class against the rest, with AUROC and n in the key."""
-    figure = blank(4.9 + 0.17 * len(units.targets))
+    targets = shown_targets(units)
+    figure = blank(4.9 + 0.17 * len(targets))
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=":", label="chance, 0.50")
-    styles = zip(units.targets, cycle((INK, *PALETTE)), cycle(DASHES), strict=False)
+    styles = zip(targets, cycle((INK, *PALETTE)), cycle(DASHES), strict=False)
     for target, colour, dashes in styles:
         binary, found = units.binary(target), records.get((*HEADLINE, target, "auroc"))
         if found is None or found.estimate is None:
@@ -34,8 +35,9 @@ def roc(units: Units, records: Index) -> Figure:
 
 def precision_recall(units: Units, records: Index) -> Figure:
     """Precision against sensitivity, a panel a target, with the prevalence as the line of no knowledge."""
-    figure, grid = panels(len(units.targets), 1.75)
-    for axes, target in zip(grid, units.targets, strict=True):
+    targets = shown_targets(units)
+    figure, grid = panels(len(targets), 1.75)
+    for axes, target in zip(grid, targets, strict=True):
         binary, found = units.binary(target), records.get((*HEADLINE, target, "auprc"))
         n, n_positive = binary.y_true.size, int(binary.y_true.sum())
         axes.set_title(f"{target}, {n_positive:,} of {n:,}\n{with_interval(found)}", loc="left")

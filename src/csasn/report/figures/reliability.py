@@ -5,15 +5,16 @@ from matplotlib.figure import Figure
 from csasn.evidence.aggregation import Units
 from csasn.evidence.calibration import reliability, top_label
 from csasn.report.drawing import PALETTE, QUIET, label_columns, panels, shared_legend
-from csasn.report.records import HEADLINE, Index
+from csasn.report.records import HEADLINE, Index, shown_targets
 
 
 def calibration(units: Units, records: Index, *, n_bins: int, confidence: float) -> Figure:
     """Observed share against mean probability in equal-mass bins with Wilson intervals, a panel a target."""
     known = units.known
     right, top = top_label(units.y_true[known], units.y_prob[known])
-    figure, grid = panels(len(units.targets) + 1, 1.95)
-    for axes, target in zip(grid, ("most probable class", *units.targets), strict=True):
+    targets = ("most probable class", *shown_targets(units))
+    figure, grid = panels(len(targets), 1.95)
+    for axes, target in zip(grid, targets, strict=True):
         whole = target == "most probable class"
         found = records.get((*HEADLINE, "all" if whole else target, "ece"))
         binary = None if whole else units.binary(target)

@@ -3,7 +3,7 @@
 from csasn.report.blocks import Block, Section, Table, Words
 from csasn.report.figures.reliability import calibration as reliability
 from csasn.report.material import Material, rows_of
-from csasn.report.records import number
+from csasn.report.records import number, shown_targets
 
 STAGES = {"raw": "as the model gives them", "tempered": "after each fold's temperature"}
 
@@ -21,7 +21,8 @@ def calibration(material: Material) -> Section:
     )
     found = material.metrics.get("calibration") or {}
     blocks: list[Block] = [drawing]
-    blocks += [table for table in (_corrections(found), _temperatures(found), _parts(found)) if table.rows]
+    tables = (_corrections(found), _temperatures(found), _parts(found, shown_targets(material.units)))
+    blocks += [table for table in tables if table.rows]
     blocks += _population(found)
     return Section(
         id="reliability",
@@ -58,9 +59,13 @@ def _temperatures(found: dict[str, object]) -> Table:
     return Table(name="temperatures", caption=caption, head=head, rows=rows, wide=frozenset({5}), folded=True)
 
 
-def _parts(found: dict[str, object]) -> Table:
+def _parts(found: dict[str, object], shown: tuple[str, ...]) -> Table:
     parts = ("brier", "reliability", "resolution", "uncertainty")
-    rows = [[row["target"], *(number(row[each], digits=4) for each in parts)] for row in rows_of(found.get("murphy"))]
+    rows = [
+        [row["target"], *(number(row[each], digits=4) for each in parts)]
+        for row in rows_of(found.get("murphy"))
+        if row["target"] in shown
+    ]
     caption = "Brier's parts: reliability (0 best) less resolution (more is better) plus uncertainty (of the cohort)"
     head = ("Target", "Brier", "Reliability", "Resolution", "Uncertainty")
     return Table(name="brier-parts", caption=caption, head=head, rows=rows, folded=True)

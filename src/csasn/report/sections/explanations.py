@@ -10,7 +10,7 @@ from csasn.report.blocks import Block, Picture, Pictures, Section, Table, Words
 from csasn.report.figures.explanations import cascade, on_nodule
 from csasn.report.material import Material, rows_of
 from csasn.report.overlay import overlay
-from csasn.report.records import ends_text, number, share
+from csasn.report.records import counted, ends_text, number, share
 
 NAMES = {"cnn": "CNN map", "vit": "ViT map", "fused": "Fused map", "random": "Random", "centre": "Centre"}
 METHODS = {
@@ -125,7 +125,9 @@ def _made(found: dict[str, Any]) -> str:
         f"have a nodule in a mask. A point counts as on the nodule up to {100 * found['tolerance_share']:.1f} % of the "
         "side beside it (15 px of 224)."
     )
-    return text + (f" {flat:,} map(s) are flat, as nothing spoke for the class; they point at random." if flat else "")
+    if flat:
+        text += f" Flat, as nothing spoke for the class, and pointing at random: {counted(flat, 'map')}."
+    return text
 
 
 def _table(measured: list[dict[str, Any]], kinds: list[str]) -> Table:

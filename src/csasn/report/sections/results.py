@@ -1,12 +1,12 @@
 """How well each class is recognised: over all, by class, at the frozen thresholds, and the curves."""
 
-from csasn.evidence.aggregation import MAIN_MODEL, UNITS
+from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, UNITS, Unit
 from csasn.evidence.measures import estimable_classes
 from csasn.report.blocks import Section, Table, Words
 from csasn.report.figures.confusion import confusion
 from csasn.report.figures.curves import precision_recall, roc
 from csasn.report.material import Material
-from csasn.report.records import HEADLINE, OVERALL_METRICS, with_interval
+from csasn.report.records import HEADLINE, OVERALL_METRICS, shown_targets, with_interval
 
 POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
 CLASS_METRICS = ("auroc", "auprc", "brier", "ece")
@@ -33,12 +33,13 @@ def headline(material: Material) -> str:
 
 def results(material: Material) -> Section:
     """Tables over all classes, by class, and at the frozen thresholds."""
+    units = tuple(unit for unit in UNITS if unit != "nodule" or _nodules_differ(material))
     tables = (
         Table(
             name="overall",
             caption="Over all classes; intervals over patients",
-            head=("Metric", "Per patient", "Per nodule", "Per image"),
-            rows=_overall(material),
+            head=("Metric", *(f"Per {unit}" for unit in units)),
+            rows=_overall(material, units),
         ),
         Table(
             name="per-class",
@@ -110,13 +111,19 @@ def mistaken(material: Material) -> Section:
     return Section(id="confusion", title="What is taken for what", short="What is taken for what", blocks=(drawing,))
 
 
-def _overall(material: Material) -> list[list[str]]:
-    """Metric by unit: patient, nodule, image."""
+def _nodules_differ(material: Material) -> bool:
+    """Whether any patient has more than one nodule; else the figures per nodule are those per patient."""
+    pairs = material.manifest.select("patient_id", "nodule_id").unique()
+    return pairs.height > pairs["patient_id"].n_unique()
+
+
+def _overall(material: Material, units: tuple[Unit, ...]) -> list[list[str]]:
+    """Metric by unit."""
     rows = [(label, "all", metric) for metric, label in OVERALL_METRICS.items()]
     rows.append(("Malignancy AUROC", "malignancy", "auroc"))
     found = material.records.get
     return [
-        [label, *(with_interval(found((MAIN_MODEL, "all", unit, target, metric)), digits=3) for unit in UNITS)]
+        [label, *(with_interval(found((MAIN_MODEL, "all", unit, target, metric)), digits=3) for unit in units)]
         for label, target, metric in rows
     ]
 
@@ -124,7 +131,7 @@ def _overall(material: Material) -> list[list[str]]:
 def _by_class(material: Material, metrics: tuple[str, ...]) -> list[list[str]]:
     """Target, patients with it, prevalence, and the metrics, per patient."""
     table = []
-    for target in material.units.targets:
+    for target in shown_targets(material.units):
         binary = material.units.binary(target)
         n, n_positive = binary.y_true.size, int(binary.y_true.sum())
         found = [material.records.get((*HEADLINE, target, metric)) for metric in metrics]
@@ -143,9 +150,10 @@ def _fixed_caption(material: Material) -> str:
 
 
 def _fixed(material: Material) -> list[list[str]]:
-    metrics = ("auroc_vs_benign", "sensitivity_at_specificity", "specificity_at_sensitivity")
     rows = []
-    for target in material.units.targets:
+    for target in shown_targets(material.units):
+        alone = "auroc" if target == MALIGNANCY else "auroc_vs_benign"  # malignancy is against benign alone anyway
+        metrics = (alone, "sensitivity_at_specificity", "specificity_at_sensitivity")
         found = [material.records.get((*HEADLINE, target, each)) for each in metrics]
         rows.append([target, "–" if found[0] is None else with_interval(found[0]), *map(with_interval, found[1:])])
     return rows

@@ -4,7 +4,7 @@ from typing import Any
 
 from csasn.report.blocks import Section, Table, Words
 from csasn.report.material import Material, rows_of
-from csasn.report.records import NOT_ESTIMABLE, number
+from csasn.report.records import NOT_ESTIMABLE, counted, number
 
 FEWEST_DIGITS = 0.0001
 
@@ -24,7 +24,8 @@ def shortcuts(material: Material) -> Section | None:
     left_out = found["n_without_border_check"]
     limit = "No alarm is no proof: a leak smaller than so few patients can show, or of another kind, stays unseen."
     if left_out:
-        limit += f" The border of {left_out} patient(s) is not judged: no mask, or a nodule that reaches into it."
+        unjudged = counted(left_out, "patient")
+        limit += f" The border of {unjudged} is not judged: no mask, or a nodule that reaches into it."
     return Section(
         id="shortcuts",
         title="Whether something that should not matter tells the class",

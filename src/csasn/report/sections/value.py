@@ -5,7 +5,7 @@ from typing import Any
 from csasn.report.blocks import Section, Table, Words
 from csasn.report.figures.decision import decision
 from csasn.report.material import Material, rows_of
-from csasn.report.records import ends_text, number
+from csasn.report.records import ends_text, number, shown_targets
 
 
 def value(material: Material) -> Section | None:
@@ -13,7 +13,8 @@ def value(material: Material) -> Section | None:
     found = material.metrics.get("decision")
     if not found or not rows_of(found["curves"]):
         return None
-    curves = rows_of(found["curves"])
+    shown = shown_targets(material.units)
+    curves = [row for row in rows_of(found["curves"]) if row["target"] in shown]
     with_rule = any(row["rule"] is not None for row in curves)
     rule = "and a rule of TI-RADS level and size, " if with_rule else ""
     text = (
