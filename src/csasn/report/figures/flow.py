@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from csasn.report.drawing import INK, WIDTH_IN, blank
+from csasn.report.records import counted
 
 MOST_CODES = 6  # reasons named one by one; the rest are counted together
 LINE_IN, PAD_IN, GAP_IN = 0.155, 0.2, 0.3
@@ -43,8 +44,8 @@ def flow(manifest: pl.DataFrame, split: pl.DataFrame, ledger: pl.DataFrame) -> F
 
 def _counted(name: str, manifest: pl.DataFrame) -> list[str]:
     return [
-        f"{name}: {manifest.height:,} images of {manifest['nodule_id'].n_unique():,} nodules",
-        f"{manifest['patient_id'].n_unique():,} patients, {manifest['site'].n_unique():,} sites",
+        f"{name}: {counted(manifest.height, 'image')} of {counted(manifest['nodule_id'].n_unique(), 'nodule')}",
+        f"{counted(manifest['patient_id'].n_unique(), 'patient')}, {counted(manifest['site'].n_unique(), 'site')}",
     ]
 
 
@@ -52,7 +53,7 @@ def _partitions(split: pl.DataFrame) -> list[list[str]]:
     """Patients of each partition: those tested in all, and the smallest to the largest fold for the others."""
     n_folds = split["fold"].n_unique()
     each = split.group_by("fold", "partition").agg(pl.col("patient_id").n_unique().alias("n"))
-    lines = [f"{n_folds} fold{'' if n_folds == 1 else 's'}"]
+    lines = [counted(n_folds, "fold")]
     for partition in ("train", "tuning", "test"):
         found = each.filter(pl.col("partition") == partition)["n"]
         if found.is_empty():
