@@ -70,6 +70,6 @@ def eyes(*, frozen: bool = True, spoiled: bool = False) -> Eyes:
     return Eyes(cohort=cohort(), source=source, caches=caches, device=torch.device("cpu"))
 
 
-def trainee() -> Trainee:
+def trainee(configuration: Configuration = CONFIGURATION) -> Trainee:
     torch.manual_seed(0)
-    return build_trainee("csasn", branches(), cohort(), ROWS.train, CONFIGURATION)
+    return build_trainee("csasn", branches(), cohort(), ROWS.train, configuration)

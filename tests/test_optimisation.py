@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from csasn.config import FitSettings
-from csasn.learning.optimisation import Stage, parameter_groups, rate_factor, rate_schedule
+from csasn.learning.optimisation import TASK_RATE, Stage, parameter_groups, rate_factor, rate_schedule
 from small_training import CONFIGURATION, FROZEN, trainee
 
 
@@ -25,11 +25,12 @@ def test_the_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
 def test_frozen_groups_leave_the_branches_out() -> None:
     module = trainee()
     groups = parameter_groups(module, FROZEN, CONFIGURATION.fit)
-    grouped = {id(parameter) for group in groups for parameter in group["params"]}
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     for name, parameter in module.named_parameters():
         in_branch = name.startswith("network.branches.")
-        assert (id(parameter) in grouped) == parameter.requires_grad == (not in_branch), name
-    assert {group["lr"] for group in groups} == {FROZEN.learning_rate}
+        assert (id(parameter) in rates) == parameter.requires_grad == (not in_branch), name
+        if not in_branch:
+            assert rates[id(parameter)] == (TASK_RATE if "task_weights" in name else FROZEN.learning_rate), name
 
 
 FINETUNE = Stage(name="finetune", n_epochs=4, learning_rate=1e-5)
@@ -58,7 +59,9 @@ def test_finetuning_groups_follow_depth_and_spare_vectors() -> None:
     for name, parameter in module.named_parameters():
         group = of[id(parameter)]
         known, block = place(name)
-        if known is None:
+        if "task_weights" in name:
+            assert group["lr"] == TASK_RATE
+        elif known is None:
             assert group["lr"] == pytest.approx(1e-4), name
         else:
             n_blocks = len(module.network.branches[name.split(".")[2]].backbone.blocks)
@@ -92,3 +95,17 @@ def test_blocks_join_from_the_top() -> None:
             assert group["lr"] == pytest.approx(expected), (step, group["depth"])
         optimizer.step()
         schedule.step()
+
+
+@pytest.mark.parametrize("stage", [Stage(name="frozen", n_epochs=30, learning_rate=1e-3), FINETUNE], ids=str)
+def test_learned_task_weights_get_to_their_optimum_within_a_stage(stage: Stage) -> None:
+    """Of sum exp(-s) L + s / 2 with losses that stay, it is exp(-s) = 1 / (2 L); 300 steps, busi has more."""
+    module, losses = trainee(), {"malignancy": torch.tensor(0.25), "malignant": torch.tensor(1.25)}
+    optimizer = torch.optim.AdamW(parameter_groups(module, stage, settings()), lr=stage.learning_rate)
+    schedule = rate_schedule(optimizer, settings(), n_steps=300, n_steps_an_epoch=10)
+    for _ in range(300):
+        optimizer.zero_grad()
+        module.loss.task_weights(losses).backward()
+        optimizer.step()
+        schedule.step()
+    assert module.loss.task_weights.weights().tolist() == pytest.approx([2.0, 0.4], rel=0.15)

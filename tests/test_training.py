@@ -1,13 +1,14 @@
 """Training: the tuning loss by hand, and small real runs from features and from pixels."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 
-from csasn.config import Configuration
+from csasn.config import Configuration, LossSettings
 from csasn.errors import DivergedError
 from csasn.learning.epochs import plan_epoch
 from csasn.learning.optimisation import MovingAverage, Stage
@@ -31,6 +32,11 @@ def fabric() -> Fabric:
 
 def state_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: each.clone() for name, each in module.state_dict().items()}
+
+
+def flat(module: Trainee) -> torch.Tensor:
+    """What the frozen stage learns, as one vector."""
+    return torch.cat([each.detach().flatten() for each in module.network.neck.parameters()])
 
 
 def labelled(index: np.ndarray) -> Cohort:
@@ -100,6 +106,20 @@ def test_the_same_seed_gives_the_same_bits(fabric: Fabric) -> None:
     assert all(torch.equal(each, states[1][name]) for name, each in states[0].items())
     untrained = state_of(trainee())
     assert any(not torch.equal(each, untrained[name]) for name, each in states[0].items())
+
+
+def test_task_weights_reach_the_network(fabric: Fabric) -> None:
+    """Four weightings lead to four networks, each pair apart by more than a thirtieth of the way from the start."""
+    stage, learned = Stage(name="frozen", n_epochs=20, learning_rate=1e-3), {}
+    for tasks in ("fixed", "uncertainty", "dwa", "gradnorm"):
+        configuration = CONFIGURATION.model_copy(update={"loss": LossSettings(tasks=tasks)})
+        module = trainee(configuration)
+        start = flat(module)
+        train_stage(course(fabric, module, eyes(), ROWS, stage, configuration))
+        learned[tasks] = flat(module) - start
+    way = learned["fixed"].norm()
+    for one, other in combinations(learned, 2):
+        assert (learned[one] - learned[other]).norm() > way / 30, (one, other)
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,8 @@ class MultitaskLoss(nn.Module):
     Adjustments act within each task, by that task's own counts: log pi(malignant) on the first task and
     log pi(k | malignant) on the second make log pi(k) together, which is what the flat head gets.
 
-    The site head's loss is added with weight one, outside the task weights: they would lower an adversary's say where
-    it is losing, which is where it has done its work.
+    The site head's loss is added with the mean of the task weights, which it has no part in: of its own, they would
+    lower an adversary's say where it is losing, which is where it has done its work.
     """
 
     progress: Tensor
@@ -94,7 +94,7 @@ class MultitaskLoss(nn.Module):
         if self.adversary is None or labels.site is None or isinstance(output, HeadOutput):
             return loss
         of_site: Tensor = self.adversary(output.embedding, labels, labels.site, whole, float(self.progress))
-        return loss + of_site
+        return loss + self.task_weights.weights().detach().mean() * of_site
 
     def of_step(self, labels: Labels, *, n_parts: int = 1) -> Whole:
         """What each of a step's parts has to know, from the labels of the whole step, in all processes."""

@@ -13,6 +13,10 @@ from csasn.learning.trainee import BRANCHES, Trainee
 
 ABOVE = -1  # depth of everything above the branches
 ADVERSARY = "loss.adversary."  # prefix of the site head's parameters
+TASK_WEIGHTS = "loss.task_weights."  # prefix of the learned task weights
+# Peak rate of the learned task weights, in every stage. AdamW's steps are about as long as the rate: at the network's
+# 1e-3, let alone in fine-tuning, a weight would need thousands of steps to get where its loss wants it.
+TASK_RATE = 1e-2
 ADVERSARY_RATE_FACTOR = 10  # the site head learns this much faster than the feature that evades it
 NECK_RATE_FACTOR = 10  # everything above the branches learns this much faster than they do in fine-tuning
 
@@ -31,29 +35,29 @@ def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> l
 
     In fine-tuning everything above the branches takes ten times the stage's rate, a branch's last block the rate
     itself, and every block further down `finetune_layer_decay` times that of the one above it. `depth` counts the
-    blocks above a group's; it is None above the branches. The site head learns faster, and has a penalty of its own.
+    blocks above a group's; it is None above the branches. The site head learns faster, and has a penalty of its own;
+    learned task weights have a rate of their own.
     """
-    groups: dict[tuple[int, bool, bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, str, bool], list[nn.Parameter]] = {}
     depths = _depths(trainee)
     n_blocks = settings.finetune_blocks or max(depths.values(), default=0) + 1
     for name, parameter in trainee.named_parameters():
         depth = depths.get(name, ABOVE)
         parameter.requires_grad_(depth < n_blocks if stage.name == "finetune" else depth == ABOVE)
         if parameter.requires_grad:
-            kind = (depth, parameter.ndim > 1, name.startswith(ADVERSARY), is_sharded(parameter))
+            part = next((each for each in (ADVERSARY, TASK_WEIGHTS) if name.startswith(each)), "")
+            kind = (depth, parameter.ndim > 1, part, is_sharded(parameter))
             groups.setdefault(kind, []).append(parameter)
-    decay = settings.finetune_layer_decay
-    factor = NECK_RATE_FACTOR if stage.name == "finetune" else 1
+    above = stage.learning_rate * (NECK_RATE_FACTOR if stage.name == "finetune" else 1)
+    rates = {"": above, ADVERSARY: above * ADVERSARY_RATE_FACTOR, TASK_WEIGHTS: TASK_RATE}
     return [
         {
             "params": parameters,
-            "lr": stage.learning_rate
-            * (factor if depth == ABOVE else decay**depth)
-            * (ADVERSARY_RATE_FACTOR if adversarial else 1),
-            "weight_decay": settings.weight_decay if decays and not adversarial else 0.0,
+            "lr": rates[part] if depth == ABOVE else stage.learning_rate * settings.finetune_layer_decay**depth,
+            "weight_decay": settings.weight_decay if decays and part != ADVERSARY else 0.0,
             "depth": None if depth == ABOVE else depth,
         }
-        for (depth, decays, adversarial, _), parameters in sorted(groups.items(), key=lambda pair: pair[0])
+        for (depth, decays, part, _), parameters in sorted(groups.items(), key=lambda pair: pair[0])
     ]
 
 

@@ -31,7 +31,9 @@ class MultiSemanticSpatial(nn.Module):
         """Map (B, C, h, w) -> gate (B, C, h, w) in (0, 1), the product A_h A_w."""
         rows = torch.sigmoid(self.norm_rows(self._seen(features.mean(dim=3))))
         columns = torch.sigmoid(self.norm_columns(self._seen(features.mean(dim=2))))
-        return rows[:, :, :, None] * columns[:, :, None, :]
+        # Multiplied as the maps lie in memory, channels last: products of two layouts are several times as slow.
+        gate = rows.transpose(1, 2).contiguous()[:, :, None] * columns.transpose(1, 2).contiguous()[:, None]
+        return gate.permute(0, 3, 1, 2)
 
     def _seen(self, line: Tensor) -> Tensor:
         """Profile (B, C, L) -> the same shape, each quarter of the channels through its own convolution."""
@@ -58,10 +60,11 @@ class ProgressiveChannel(nn.Module):
         window = (min(WINDOW, features.shape[2]), min(WINDOW, features.shape[3]))
         pooled = self.norm(functional.avg_pool2d(features, window))
         query, key, value = (
-            part(pooled).flatten(2).unflatten(1, (N_HEADS, -1)) for part in (self.query, self.key, self.value)
+            part(pooled).flatten(2).clone(memory_format=torch.contiguous_format).unflatten(1, (N_HEADS, -1))
+            for part in (self.query, self.key, self.value)
         )
-        weights = (query @ key.transpose(2, 3) * query.shape[2] ** -0.5).softmax(dim=-1)
-        return torch.sigmoid((weights @ value).flatten(1, 2).mean(dim=2))[:, :, None, None]
+        seen = functional.scaled_dot_product_attention(query, key, value, scale=query.shape[2] ** -0.5)
+        return torch.sigmoid(seen.flatten(1, 2).mean(dim=2))[:, :, None, None]
 
 
 class SynergisticAttention(nn.Module):
