@@ -139,6 +139,27 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monk
     assert any(not torch.equal(final[name], each) for name, each in snapshots[3].items())
 
 
+@pytest.mark.parametrize(("losses", "kept"), [((1.0, 2.0, 1.5), 0), ((1.0, 2.0, 0.5), 2)])
+def test_finetuning_keeps_what_it_started_from_unless_it_betters_it(
+    fabric: Fabric, monkeypatch: pytest.MonkeyPatch, losses: tuple[float, ...], kept: int
+) -> None:
+    """The first tuning loss is that of the frozen stage's network; it is no epoch of the history."""
+    module, snapshots, scripted = trainee(), [], iter(losses)
+
+    def read(*_: object) -> float:
+        snapshots.append(state_of(module.network))
+        return next(scripted)
+
+    monkeypatch.setattr("csasn.learning.training.tuning_loss", read)
+    stage = Stage(name="finetune", n_epochs=2, learning_rate=1e-3)
+    few = FoldRows(fold=0, train=np.arange(16), tuning=np.arange(36, 42))
+    history = train_stage(course(fabric, module, eyes(frozen=False), few, stage, CONFIGURATION))
+    assert [row["tuning_loss"] for row in history] == list(losses[1:])
+    final = state_of(module.network)
+    same = [all(torch.equal(final[name], each) for name, each in snapshot.items()) for snapshot in snapshots]
+    assert same == [place == kept for place in range(3)]
+
+
 def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
     """a_0 = w_0, a_t = d a_(t-1) + (1 - d) w_t with d = min(0.5, (1 + t) / (10 + t)), over the steps of one epoch."""
     module, steps = trainee(), []

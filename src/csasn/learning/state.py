@@ -11,6 +11,7 @@ from csasn.learning.optimisation import MovingAverage, Stage, copied
 from csasn.learning.sharding import spread, whole
 from csasn.learning.trainee import BRANCHES, Trainee
 
+BEFORE = -1  # the "epoch" of what a stage started from
 HistoryRow = dict[str, Any]  # the columns of history.csv, and under "weights" what goes into weights.csv
 
 
@@ -20,7 +21,8 @@ class Learning:
 
     `learner` is the part of the trainee that is averaged, evaluated and kept. `step` counts finished steps, and with
     them the position of the sampler: the epoch's plan depends on its number alone. `loss_sum` and `seconds` are of
-    the epoch so far. `best` is the learner's state at the epoch with the lowest tuning loss.
+    the epoch so far. `best` is the learner's state at the epoch with the lowest tuning loss, BEFORE where that is what
+    the stage started from.
     """
 
     stage: Stage

@@ -20,7 +20,7 @@ from csasn.learning.keeper import Keeper
 from csasn.learning.optimisation import MovingAverage, Stage, copied, parameter_groups, rate_schedule, training_mode
 from csasn.learning.phases import Phases
 from csasn.learning.sharding import average_whole_gradients, clip_mixed
-from csasn.learning.state import HistoryRow, Learning
+from csasn.learning.state import BEFORE, HistoryRow, Learning
 from csasn.learning.trainee import Eyes, FoldRows, Trainee, log_probabilities, tuning_auroc, tuning_loss
 from csasn.network.sharing import n_processes, process_number, total
 
@@ -81,7 +81,8 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
     """Train in place, from where the keeper's saved state is; one history row an epoch.
 
     What is evaluated and kept is the exponential moving average of the weights (Polyak and Juditsky 1992), at the
-    epoch with the lowest tuning loss: with few tuning patients single epochs are noise.
+    epoch with the lowest tuning loss: with few tuning patients single epochs are noise. Fine-tuning that never gets
+    below the tuning loss of the frozen stage leaves the network as that stage left it.
 
     Raises DivergedError, naming fold, epoch and batch, when a loss is not finite, and MemoryShortageError; the state
     at that point is not saved. Raises what the keeper raises: StoppedError, StorageError, MismatchError.
@@ -97,6 +98,9 @@ def train_stage(course: Course, *, keeper: Keeper | None = None, follow: Follow 
     learning, module, optimizer = _begin(course, n_steps, n_batches)
     if keeper is not None and keeper.restore(learning):
         plan = course.plan(learning.step // n_batches)
+    elif course.stage.name == "finetune":  # what the frozen stage reached stays, unless fine-tuning betters it
+        _, learning.best_loss = _read_tuning(course, course.at(0, "tuning before it"))
+        learning.best_epoch = BEFORE
     while not learning.ended(patience):
         epoch, number = divmod(learning.step, n_batches)
         if number == 0:
@@ -201,14 +205,9 @@ def _gradients(course: Course, module: _FabricModule, batch: Planned, epoch: int
 
 def _finish_epoch(course: Course, learning: Learning, epoch: int) -> None:
     """Evaluate the averaged weights on the tuning rows, keep them if they are the best, write the epoch down."""
-    rows, cohort = course.rows, course.eyes.cohort
-    where = course.at(epoch, "tuning")
-    with _averaged(course.learner, learning.average), _memory_shortage_named(where):
-        n_views = course.configuration.predict.n_views
-        read = log_probabilities(course.trainee, course.eyes, rows.tuning, n_views=n_views)
-        current = tuning_loss(read, cohort, rows.tuning)
-        if not math.isfinite(current):
-            raise _diverged(where, current, [])
+    rows = course.rows
+    with _averaged(course.learner, learning.average):
+        read, current = _read_tuning(course, course.at(epoch, "tuning"))
         learning.keep_if_best(current, epoch)
     learning.history.append(
         {
@@ -217,7 +216,7 @@ def _finish_epoch(course: Course, learning: Learning, epoch: int) -> None:
             "epoch": epoch,
             "train_loss": learning.loss_sum / len(rows.train),
             "tuning_loss": current,
-            "tuning_auroc": tuning_auroc(read, cohort, rows.tuning),
+            "tuning_auroc": tuning_auroc(read, course.eyes.cohort, rows.tuning),
             "learning_rate": float(learning.schedule.get_last_lr()[0]),
             "images_per_s": len(rows.train) / learning.seconds,
             "weights": course.trainee.loss.course(),
@@ -225,6 +224,18 @@ def _finish_epoch(course: Course, learning: Learning, epoch: int) -> None:
     )
     course.trainee.loss.end_epoch()
     learning.loss_sum = learning.seconds = 0.0
+
+
+def _read_tuning(course: Course, where: str) -> tuple[Tensor, float]:
+    """Log-probabilities of the tuning rows by the learner as it is now, and their loss."""
+    tuning = course.rows.tuning
+    with _memory_shortage_named(where):
+        n_views = course.configuration.predict.n_views
+        read = log_probabilities(course.trainee, course.eyes, tuning, n_views=n_views)
+        loss = tuning_loss(read, course.eyes.cohort, tuning)
+    if not math.isfinite(loss):
+        raise _diverged(where, loss, [])
+    return read, loss
 
 
 @contextmanager
