@@ -1,7 +1,7 @@
 """Training images a second of every variant of a suite in its frozen stage, on cached maps: what a study waits for.
 
 Real training steps (maps read from the cache, blended, forward, backward, AdamW, moving average) at the profile's batch
-size, on noise maps of the right shape; noise labels of five classes at four sites. Images/s are those of the median step.
+size, on noise maps of the right shape; noise labels of five classes at four sites. Images/s are of the median step.
 Bar: 400 for every head of configs/suites/paper.toml, on two cores.
 
     python benchmarks/study_heads.py [SUITE [THREADS]]
