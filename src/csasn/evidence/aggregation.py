@@ -180,8 +180,8 @@ class Units:
         """The stratum of each unit's patient (n,): its last class in class order; unknown malignant ones apart."""
         k = len(self.classes.names)
         own = np.where(self.known, self.y_true, np.where(self.malignant, k, UNKNOWN))
-        _, code = np.unique(self.patients, return_inverse=True)
-        last = np.full(code.max(initial=-1) + 1, UNKNOWN, dtype=np.int64)
+        names, code = np.unique(self.patients, return_inverse=True)
+        last = np.full(names.size, UNKNOWN, dtype=np.int64)
         np.maximum.at(last, code, own)
         return np.asarray(last[code], dtype=np.int64)
 

@@ -69,6 +69,7 @@ def evaluate(
     points: list[OperatingPoint] = []
     comparisons: list[Comparison] = []
     tables: dict[Unit, pl.DataFrame] = {unit: per_unit(predictions, classes, unit=unit) for unit in UNITS}
+    declared = _declared(tables["patient"], classes, settings)
     patients: Tables = {}
     by_site: list[Resampled] = []
     for unit, table in tables.items():
@@ -80,7 +81,7 @@ def evaluate(
                 full = model == MAIN_MODEL and unit == "patient" and place.site == EVERY_SITE
                 found = resample(place, test, classes, settings, brief=not full)
                 records += found.records(settings)
-                records += _at_operating_points(place, test, classes, at, settings)
+                records += _at_operating_points(place, test, classes, at, declared, settings.confidence)
                 if place.site == EVERY_SITE:
                     whole[model] = (found, test)
                 elif unit == "patient":
@@ -134,14 +135,31 @@ def _places(test: pl.DataFrame, model: str, unit: Unit) -> Iterator[tuple[Place,
         yield Place(model=model, site=name, unit=unit), test.filter(pl.col("site") == name)
 
 
+def _declared(table: pl.DataFrame, classes: ClassList, settings: EvaluateSettings) -> dict[str, float]:
+    """The prevalence of each target in the declared population, for every unit and site; empty where none is declared.
+
+    Where malignancy alone is declared, its classes keep the mix of all tested patients.
+    """
+    units = units_of(tested_rows(table, MAIN_MODEL), classes)
+    counts = np.bincount(units.y_true[units.known], minlength=len(classes.names))
+    found = declared_prevalence(settings.population, classes, counts)
+    if found is None:
+        return {}
+    malignancy = float(found[classes.n_non_malignant :].sum())
+    return {MALIGNANCY: malignancy} | dict(zip(classes.names, found.tolist(), strict=True))
+
+
 def _at_operating_points(
-    place: Place, test: pl.DataFrame, classes: ClassList, points: list[OperatingPoint], settings: EvaluateSettings
+    place: Place,
+    test: pl.DataFrame,
+    classes: ClassList,
+    points: list[OperatingPoint],
+    declared: dict[str, float],
+    confidence: float,
 ) -> Iterator[Record]:
     """Prevalence, and sensitivity, specificity, ppv and npv at the frozen thresholds, pooled over folds."""
     units = units_of(test, classes)
-    source = np.bincount(units.y_true[units.known], minlength=len(classes.names)) / max(int(units.known.sum()), 1)
-    declared = declared_prevalence(settings.population, classes, source)
-    for number, target in enumerate(units.targets):
+    for target in units.targets:
         binary = units.binary(target)
         found = called_at(test, classes, target, points)
         reason = too_few(target, binary)
@@ -149,10 +167,9 @@ def _at_operating_points(
         note = left_out if found.n_left_out else ""
         shares = {"prevalence": (binary.y_true, binary.patients), **_shares(found)}
         for metric, (hits, patients) in shares.items():
-            yield _share_record(place, target, metric, hits, patients, reason, note, settings.confidence)
-        if declared is not None:
-            at = float(declared[number - 1] if number else declared[classes.n_non_malignant :].sum())
-            yield from _adjusted(place, target, found, at, reason, settings.confidence)
+            yield _share_record(place, target, metric, hits, patients, reason, note, confidence)
+        if target in declared:
+            yield from _adjusted(place, target, found, declared[target], reason, confidence)
 
 
 def _shares(found: Called) -> dict[str, tuple[Any, Any]]:

@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 
 from csasn.errors import BadInputError, listing
 from csasn.evidence.aggregation import MALIGNANCY, UNKNOWN, units_of
-from csasn.evidence.ranking import Array
+from csasn.evidence.ranking import Array, ratio
 from csasn.schema import ClassList
 
 FEWEST_TUNING = 10  # patients of known class below which no temperature is fitted
@@ -93,7 +93,8 @@ def shifted(y_prob: Array, *, source: Array, target: Array) -> Array:
 def declared_prevalence(population: Mapping[str, float], classes: ClassList, source: Array) -> Array | None:
     """The prevalence of each class (K,) in the declared population, or None where none is declared.
 
-    Where malignancy alone is declared, the classes of each group keep the mix of `source` (K,), the cohort's.
+    Where malignancy alone is declared, the classes of each group keep the mix of `source` (K,), the cohort's shares or
+    counts; NaN where it has no class of a group.
     Raises BadInputError where names or sum are wrong.
     """
     if not population:
@@ -101,7 +102,7 @@ def declared_prevalence(population: Mapping[str, float], classes: ClassList, sou
     if set(population) == {MALIGNANCY}:
         group = np.arange(len(classes.names)) >= classes.n_non_malignant
         total = np.where(group, population[MALIGNANCY], 1 - population[MALIGNANCY])
-        return np.asarray(total * source / np.where(group, source[group].sum(), source[~group].sum()))
+        return ratio(total * source, np.where(group, source[group].sum(), source[~group].sum()))
     wrong = sorted(set(population) ^ set(classes.names))
     if wrong or abs(sum(population.values()) - 1) > 1e-6:
         raise BadInputError(

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from csasn.config import EvaluateSettings
@@ -56,11 +55,11 @@ class Resampled:
                 ends = (ends[0], *self._precision(figure, column, settings.confidence))
                 method = "jackknife over patients within classes, logit scale, Student's t"
             elif figure.metric == "auroc" and self.place.unit == "patient" and ends[0] in (0.0, 1.0):
-                n_positive = int(figure.n_positive or 0)
+                actual = self.units.binary(figure.target).y_true
                 area = newcombe_auroc(
                     ends[0],
-                    n_positive=n_positive,
-                    n_negative=figure.n - n_positive,
+                    n_positive=int(actual.sum()),
+                    n_negative=int((~actual).sum()),
                     confidence=settings.confidence,
                 )
                 ends, method = (ends[0], *area), "Newcombe's method 5: no draw differs from the estimate"
@@ -90,31 +89,20 @@ class Resampled:
 
 
 def resample(
-    place: Place, test: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, brief: bool, seed: int = 0
+    place: Place, test: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, brief: bool
 ) -> Resampled:
     """All figures of a table of test rows; the same patients get the same draws, whichever model read them."""
     test = test.sort(KEY_OF[place.unit])
     units = units_of(test, classes)
     chosen = panel(units, settings, brief=brief)
-    empty = np.zeros(0)
-    found = Bootstrapped(
-        estimate=empty,
-        low=empty,
-        high=empty,
-        draws=np.zeros((settings.n_bootstrap, 0)),
-        left_out=np.zeros((0, 0)),
-        left_out_strata=np.zeros(0, dtype=np.int64),
+    found = bootstrap(
+        units.patients,
+        chosen.statistic,
+        strata=units.strata(),
+        n_draws=settings.n_bootstrap,
+        confidence=settings.confidence,
+        method=chosen.smooth,
     )
-    if chosen.estimable:
-        found = bootstrap(
-            units.patients,
-            chosen.statistic,
-            strata=units.strata(),
-            n_draws=settings.n_bootstrap,
-            confidence=settings.confidence,
-            seed=seed,
-            method=chosen.smooth,
-        )
     return Resampled(
         place=place, keys=tuple(test[KEY_OF[place.unit]].to_list()), units=units, figures=chosen.figures, found=found
     )

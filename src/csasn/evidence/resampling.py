@@ -18,6 +18,7 @@ Method = Literal["percentile", "bca"]
 CHUNK_ELEMENTS = 2**17  # weights held at once, by one thread: 1 MiB, near the processor's own cache
 DRAWN_AT_ONCE = 2**22
 MOST_UNDEFINED = 0.05  # share of draws that may be undefined before the interval is
+DIGITS = 12  # decimals to which a draw equals the estimate: sums in another order differ by rounding alone
 MOST_LEFT_OUT = 200  # patients, or groups of patients, that the jackknife leaves out in turn
 N_THREADS = max(1, min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
@@ -151,12 +152,13 @@ def _acceleration(left_out: Array, strata: NDArray[np.int64]) -> Array:
 def bca_levels(estimate: float, draws: Array, acceleration: float, levels: Array) -> Array:
     """Quantile levels after bias correction z0 and acceleration a: Phi(z0 + (z0 + z) / (1 - a (z0 + z))).
 
-    Where a draw or the acceleration is undefined, the levels stay as they are.
+    Undefined draws are left out; where all are, or the acceleration is undefined, the levels stay as they are.
     """
     defined = draws[~np.isnan(draws)]
     if defined.size == 0 or not np.isfinite(acceleration):
         return levels
-    share = ((defined < estimate).mean() + (defined <= estimate).mean()) / 2
+    apart = (defined - estimate).round(DIGITS)
+    share = ((apart < 0).mean() + (apart <= 0).mean()) / 2
     z0 = norm.ppf(np.clip(share, 0.5 / defined.size, 1 - 0.5 / defined.size))
     shifted = z0 + norm.ppf(levels)
     return np.asarray(norm.cdf(z0 + shifted / (1 - acceleration * shifted)), dtype=np.float64)

@@ -51,7 +51,8 @@ def combine(estimates: Sequence[float], errors: Sequence[float], *, confidence: 
     if share.size < FEWEST_SITES or (share <= 0).any() or (share >= 1).any() or (error <= 0).any():
         raise ValueError(f"Two or more figures in (0, 1) with errors above 0 are combined; received {estimates}.")
     effect, variance = logit(share), (error / (share * (1 - share))) ** 2
-    found = combine_effects(effect, variance, method_re="iterated")
+    with np.errstate(divide="ignore"):  # statsmodels divides by Q, which is 0 where all figures are the same
+        found = combine_effects(effect, variance, method_re="iterated")
     k, tau2 = share.size, max(0.0, float(found.tau2))
     weights = 1 / (variance + tau2)
     mean = float(weights @ effect / weights.sum())
