@@ -75,6 +75,10 @@ def test_of_equally_suspicious_nodules_the_first_by_name_is_read() -> None:
     assert per_unit(frame(doubtful), CLASSES, unit="patient")["nodule_id"].to_list() == ["N2"]
 
 
+def frame_of_tuning(table: pl.DataFrame, fold: int) -> pl.DataFrame:
+    return table.with_columns(pl.lit("tuning").alias("partition"), pl.lit(fold, pl.Int64).alias("fold"))
+
+
 def refusal(table: pl.DataFrame, unit: Unit = "image") -> str:
     with pytest.raises(BadInputError) as refused:
         per_unit(table, CLASSES, unit=unit)
@@ -91,7 +95,7 @@ def test_what_does_not_fit_is_refused_and_named() -> None:
     assert refusal(whole.with_columns(wrong)) == "Logits must be finite. They are not for\n  - 1.png" + again
     twice = pl.concat([whole, whole.head(1).with_columns(fold=pl.lit(1, pl.Int64))])
     assert refusal(twice) == "A model tests each image once. These were tested twice:\n  - 0.png"
-    tuned = pl.concat([whole, *(whole.with_columns(pl.lit("tuning").alias("partition"), fold=fold) for fold in (1, 2))])
+    tuned = pl.concat([whole, *(frame_of_tuning(whole, fold) for fold in (1, 2))])
     assert len(per_unit(tuned, CLASSES, unit="image")) == 6
     several = frame([("N1", "P1", "PTC", True, EVEN), ("N1", "P1", "FTC", True, EVEN), ("N2", "P2", "PTC", True, EVEN)])
     assert "These nodules have several:\n  - N1\nCorrect" in refusal(several, "nodule")

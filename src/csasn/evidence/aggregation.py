@@ -55,10 +55,11 @@ def _columns(prefix: str, classes: ClassList) -> list[str]:
 
 def _normalised(frame: pl.DataFrame, classes: ClassList) -> pl.DataFrame:
     """Logits replaced by their log-softmax, and probabilities by its exponential."""
-    logits = log_softmax(frame.select(_columns("logit", classes)).to_numpy().astype(np.float64), axis=1)
-    if not np.isfinite(logits).all():
-        places = frame.filter(pl.Series(~np.isfinite(logits).all(axis=1)))["image_path"].to_list()
+    given = frame.select(_columns("logit", classes)).to_numpy().astype(np.float64)
+    if not np.isfinite(given).all():
+        places = frame.filter(pl.Series(~np.isfinite(given).all(axis=1)))["image_path"].to_list()
         raise BadInputError(f"Logits must be finite. They are not for\n{listing(places)}\nRun `csasn predict` again.")
+    logits = log_softmax(given, axis=1)
     return frame.with_columns(
         *(pl.Series(name, column) for name, column in zip(_columns("logit", classes), logits.T, strict=True)),
         *(pl.Series(name, np.exp(c)) for name, c in zip(_columns("probability", classes), logits.T, strict=True)),
