@@ -210,21 +210,22 @@ def _adjusted(
     """PPV and NPV at the declared population's prevalence."""
     counts = found.counts().fractions()
     sensitivity, specificity = counts["sensitivity"], counts["specificity"]
-    empty = 0 in (sensitivity[1], specificity[1])
+    why = reason or ("not estimable: one side is empty" if 0 in (sensitivity[1], specificity[1]) else "")
     ends: tuple[Any, Any] = (None, None)
-    if not reason and not empty:
+    if not why:
         ends = predictive_value_interval(
             sensitivity=sensitivity, specificity=specificity, prevalence=prevalence, confidence=confidence
         )
-    for metric, each in zip(("ppv_in_population", "npv_in_population"), ends, strict=True):
+    for metric, each in zip(("ppv", "npv"), ends, strict=True):
+        uncalled = "" if counts[metric][1] else f"not estimable: the denominator of {metric} is 0"
         yield place.record(
             target,
-            metric,
+            f"{metric}_in_population",
             each,
             n=found.y_true.size,
             n_positive=None,
             method=f"Bayes at the declared prevalence {prevalence:g}, logit interval (Mercaldo 2007)",
-            note=reason or ("not estimable: one side is empty" if empty else ""),
+            note=why or uncalled,
         )
 
 

@@ -1,6 +1,6 @@
 """Confidence intervals in closed form: of a share, of a share among clustered units, of predictive values, of AUROC."""
 
-from math import log, sqrt
+from math import isfinite, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,15 @@ def clustered_wilson(hits: NDArray[Any], patients: NDArray[Any], confidence: flo
     """Wilson's interval of the share of hits (n,) bool among units of patients (n,), at the effective n.
 
     The effective n is n over the design effect of the ratio estimator (Rao & Scott 1992), at most n; the number of
-    patients where the share is 0 or 1 and a variance cannot be seen. Raises ValueError where there are no units.
+    patients where their shares are all the same, and a variance cannot be seen. Raises ValueError where there are no units.
     """
-    hits = np.asarray(hits, dtype=np.float64)
     if hits.size == 0:
         raise ValueError("A share needs at least one unit; received none.")
     _, code = np.unique(patients, return_inverse=True)
-    n_patients, share = int(code.max()) + 1, float(hits.mean())
-    excess = np.bincount(code, weights=hits - share)
-    variance = n_patients / max(n_patients - 1, 1) * float((excess**2).sum()) / hits.size**2
+    size, share = np.bincount(code), int(hits.sum()) / hits.size
+    n_patients = size.size
+    excess = hits.size * np.bincount(code, weights=hits) - hits.sum() * size  # whole numbers: no spread is exactly 0
+    variance = n_patients / max(n_patients - 1, 1) * float(excess @ excess) / hits.size**4
     n = share * (1 - share) / variance if variance > 0 else float(n_patients)
     n = min(n, float(hits.size))
     z = float(norm.ppf((1 + confidence) / 2))
@@ -51,7 +51,8 @@ def predictive_value_interval(
     """PPV and NPV at a declared prevalence with logit intervals, each (estimate, low, high) (Mercaldo 2007).
 
     Numerator and denominator of either share are given; where one is 0 or 1, half a unit is added on both sides for
-    the interval, never for the estimate. Raises ValueError where a denominator is 0.
+    the interval, never for the estimate. NaN where nobody, or everybody, is called positive. Raises ValueError where a
+    denominator is 0.
     """
     if 0 in (sensitivity[1], specificity[1]):
         raise ValueError(f"Both denominators must be positive; received {sensitivity[1]} and {specificity[1]}.")
@@ -74,7 +75,7 @@ def predictive_value_interval(
 def _around(estimate: float, *, centre: float, reach: float) -> tuple[float, float, float]:
     """An estimate with the ends of its logit interval, moved out where a boundary put the estimate beyond them."""
     low, high = float(expit(centre - reach)), float(expit(centre + reach))
-    return estimate, min(low, estimate), max(high, estimate)
+    return (estimate, min(low, estimate), max(high, estimate)) if isfinite(estimate) else (estimate,) * 3
 
 
 def _share(wanted: float, other: float) -> float:

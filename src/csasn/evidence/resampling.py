@@ -81,8 +81,9 @@ def bootstrap(
     smooth = np.full(estimate.size, method == "bca") if isinstance(method, str) else method
     levels = np.tile([(1 - confidence) / 2, (1 + confidence) / 2], (estimate.size, 1))
     left_out, left_out_strata = np.zeros((0, estimate.size)), np.zeros(0, dtype=np.int64)
-    if smooth.any():
-        left_out, left_out_strata = _left_out(statistic, of_patient, code)
+    if smooth.any() and (without := _without_each(of_patient)):
+        left_out = _evaluated(statistic, np.array([weights for weights, _ in without]), code)
+        left_out_strata = np.array([stratum for _, stratum in without], dtype=np.int64)
         acceleration = _acceleration(left_out, left_out_strata)
         for each in np.flatnonzero(smooth):
             levels[each] = bca_levels(estimate[each], draws[:, each], acceleration[each], levels[each])
@@ -111,13 +112,13 @@ def _evaluated(statistic: Statistic, weights: NDArray[Any], code: NDArray[np.int
         return np.concatenate(list(pool.map(chunk, range(0, len(weights), step))))
 
 
-def _left_out(statistic: Statistic, strata: NDArray[Any], code: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-    """The statistic without each patient in turn (J, m), and the stratum of who was left out (J,).
+def _without_each(strata: NDArray[Any]) -> list[tuple[Array, int]]:
+    """Weights of the patients (P,) without each of them in turn, and the stratum of who was left out.
 
     Beyond MOST_LEFT_OUT patients, groups are left out instead. What remains of a stratum is weighted up to its size, so
     that the mix of classes stays; a patient alone in a stratum is never left out.
     """
-    rows, stratum_of = [], []
+    found = []
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
         n_groups = min(members.size, max(2, round(MOST_LEFT_OUT * members.size / max(strata.size, MOST_LEFT_OUT))))
@@ -125,18 +126,15 @@ def _left_out(statistic: Statistic, strata: NDArray[Any], code: NDArray[np.int64
             row, gone = np.ones(strata.size), members[group::n_groups]
             row[members] = members.size / (members.size - gone.size)
             row[gone] = 0.0
-            rows.append(row)
-            stratum_of.append(stratum)
-    if not rows:
-        return np.zeros((0, np.asarray(statistic(np.ones((1, code.size)))).shape[1])), np.zeros(0, dtype=np.int64)
-    return _evaluated(statistic, np.array(rows), code), np.array(stratum_of, dtype=np.int64)
+            found.append((row, int(stratum)))
+    return found
 
 
 def _acceleration(left_out: Array, strata: NDArray[np.int64]) -> Array:
     """BCa's acceleration of each statistic for patients drawn within strata (Davison & Hinkley 1997, 5.3.2) -> (m,).
 
     a = sum_s sum_i l_si^3 / n_s^3 / (6 (sum_s sum_i l_si^2 / n_s^2)^1.5), where l_si is (n_s - 1) times the mean of the
-    stratum's leave-one-out values less the one without i. NaN where nobody was left out.
+    stratum's leave-one-out values less the one without i; 0 where none of them differ.
     """
     second, third = np.zeros(left_out.shape[1]), np.zeros(left_out.shape[1])
     for stratum in np.unique(strata):
@@ -145,8 +143,7 @@ def _acceleration(left_out: Array, strata: NDArray[np.int64]) -> Array:
         second += (influence**2).sum(axis=0) / len(own) ** 2
         third += (influence**3).sum(axis=0) / len(own) ** 3
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.asarray(np.where(second > 0, third / (6 * second**1.5), 0.0), dtype=np.float64)
-    return found if len(left_out) else np.full_like(found, np.nan)
+        return np.asarray(np.where(second > 0, third / (6 * second**1.5), 0.0), dtype=np.float64)
 
 
 def bca_levels(estimate: float, draws: Array, acceleration: float, levels: Array) -> Array:
