@@ -142,7 +142,7 @@ def _declared(table: pl.DataFrame, classes: ClassList, settings: EvaluateSetting
     """
     units = units_of(tested_rows(table, MAIN_MODEL), classes)
     counts = np.bincount(units.y_true[units.known], minlength=len(classes.names))
-    found = declared_prevalence(settings.population, classes, counts)
+    found = declared_prevalence(settings.population, classes, counts.astype(np.float64))
     if found is None:
         return {}
     malignancy = float(found[classes.n_non_malignant :].sum())
