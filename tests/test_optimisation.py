@@ -62,7 +62,7 @@ def test_finetuning_groups_follow_depth_and_spare_vectors() -> None:
         if "task_weights" in name:
             assert group["lr"] == TASK_RATE
         elif known is None:
-            assert group["lr"] == pytest.approx(1e-5), name
+            assert group["lr"] == pytest.approx(1e-4), name
         else:
             n_blocks = len(module.network.branches[name.split(".")[2]].backbone.blocks)
             depth = max(0, n_blocks - 1 - block)

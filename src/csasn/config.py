@@ -181,7 +181,7 @@ class FitSettings(Settings):
     finetune_epochs: Annotated[int, Field(ge=0)] = 0
     """Most epochs of fine-tuning both branches; 0 leaves them frozen."""
     finetune_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
-    """Peak AdamW rate of the branches' last blocks, and of everything above them, in fine-tuning."""
+    """Peak AdamW rate of the branches' last blocks in fine-tuning; everything above them takes ten times that."""
     finetune_blocks: Annotated[int, Field(ge=0)] = 0
     """Last blocks (transformer) and stages (CNN) that are trained, on cached activations; 0 trains all, from pixels."""
     finetune_layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75

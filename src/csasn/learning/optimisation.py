@@ -18,6 +18,7 @@ TASK_WEIGHTS = "loss.task_weights."  # prefix of the learned task weights
 # 1e-3, let alone in fine-tuning, a weight would need thousands of steps to get where its loss wants it.
 TASK_RATE = 1e-2
 ADVERSARY_RATE_FACTOR = 10  # the site head learns this much faster than the feature that evades it
+NECK_RATE_FACTOR = 10  # everything above the branches learns this much faster than they do in fine-tuning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +33,10 @@ class Stage:
 def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> list[dict[str, object]]:
     """AdamW groups: matrices decay, vectors (biases, norms, task weights) do not; branches only in fine-tuning.
 
-    In fine-tuning everything above the branches, which the frozen stage has trained (Kumar 2022, arXiv 2202.10054), and
-    a branch's last block take the stage's rate, and every block further down `finetune_layer_decay` times that of the
-    one above it. `depth` counts the blocks above a group's; it is None above the branches. The site head learns
-    faster, and has a penalty of its own; learned task weights have a rate of their own.
+    In fine-tuning everything above the branches takes ten times the stage's rate, a branch's last block the rate
+    itself, and every block further down `finetune_layer_decay` times that of the one above it. `depth` counts the
+    blocks above a group's; it is None above the branches. The site head learns faster, and has a penalty of its own;
+    learned task weights have a rate of their own.
     """
     groups: dict[tuple[int, bool, str, bool], list[nn.Parameter]] = {}
     depths = _depths(trainee)
@@ -48,7 +49,8 @@ def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> l
             kind = (depth, parameter.ndim > 1, part, is_sharded(parameter))
             groups.setdefault(kind, []).append(parameter)
     rate = stage.learning_rate
-    rates = {"": rate, ADVERSARY: rate * ADVERSARY_RATE_FACTOR, TASK_WEIGHTS: TASK_RATE}
+    above = rate * (NECK_RATE_FACTOR if stage.name == "finetune" else 1)
+    rates = {"": above, ADVERSARY: above * ADVERSARY_RATE_FACTOR, TASK_WEIGHTS: TASK_RATE}
     return [
         {
             "params": parameters,
