@@ -7,8 +7,8 @@ ruler about it, 1024 x 768 px); the tissue alone, cropped and small, where the f
 and DICOM objects of the phantom. Shifted and mirrored copies make them many, so that none repeats. Each pair of timings
 is taken one after the other, and the median ratio of several pairs is printed. The start of all processes and the
 writing of the cohort are inside the time of ingest, which runs in a process of its own, as from the command line:
-worker processes import the main module again, which is next to nothing there. Of the pictures the bound is printed too:
-both ways of reading alone, in this process, by processor time: what no pool, table or certificate could better.
+worker processes import the main module again, which is next to nothing there. Beside it stands what reading
+costs alone, both ways in this process, by processor time: without pool, table, search for look-alikes and certificate.
 """
 
 import shutil
@@ -153,8 +153,8 @@ def compare(name: str, given: Source, folder: Path, workers: int) -> None:
     )
 
 
-def bound(name: str, given: Source) -> None:
-    """What ingest could reach if reading were all of it: the same files, one after the other, in this process."""
+def read_alone(name: str, given: Source) -> None:
+    """What ingest would reach if reading were all of it: the same files, one after the other, in this process."""
     items = [Item(path=path, kind="picture", reader=read_picture_item) for path in given.paths[:N_ALONE]]
     ratios = []
     for _ in range(2 * N_PAIRS + 1):
@@ -185,7 +185,7 @@ def main(n_screens: int, n_crops: int) -> None:
         for name, n, whole_screen in (("screens", n_screens, True), ("crops", n_crops, False)):
             for kind in FORMATS:
                 given = pictures_source(folder / "pictures", tissue, n, kind, whole_screen=whole_screen)
-                bound(f"{name}, {kind}", given)
+                read_alone(f"{name}, {kind}", given)
                 compare(f"{n} {name}, {kind}", given, folder, workers)
                 shutil.rmtree(folder / "pictures")
         simulate_export(folder / "pacs", n_patients=N_OBJECTS // 2, n_sites=4, seed=0)
