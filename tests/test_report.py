@@ -17,6 +17,7 @@ from csasn.report.figures.weights import weights as weights_course
 from csasn.report.page import report_run
 from csasn.report.records import shown_targets
 from csasn.report.sections.errors import hardest_errors
+from csasn.report.sections.refusal import refuse_too_many
 from csasn.report.thumbnail import thumbnail
 from csasn.runs import Run
 from csasn.schema import ClassList
@@ -88,6 +89,17 @@ def test_a_class_that_is_all_of_malignancy_is_shown_once() -> None:
     unknown = units(y_true=[0, 1, UNKNOWN], malignant=[False, True, True], names=two)
     assert shown_targets(unknown) == ("malignancy", "benign", "PTC")  # malignancy has a patient more
     assert shown_targets(units(y_true=[0, 1], malignant=[False, True], names=three)) == ("malignancy", *three)
+
+
+def test_detectors_that_refuse_more_known_patients_than_promised_are_named() -> None:
+    def row(detector: str, share: float, low: float | None, target: str = "all") -> dict[str, object]:
+        return {"detector": detector, "target": target, "share": share, "low": low, "high": min(1.0, share + 0.02)}
+
+    rows = [row("energy", 0.06, 0.04), row("gate", 0.85, 0.83), row("gate", 0.9, 0.88, "FTC"), row("energy", 0.5, None)]
+    words = refuse_too_many(rows, 0.05)
+    assert "than the promised 0.05: gate 0.85 (0.83–0.87)." in words
+    assert "energy" not in words
+    assert refuse_too_many(rows[:1], 0.05) == ""
 
 
 def test_figures_per_nodule_stand_where_a_patient_has_two(run: Run, page: str) -> None:

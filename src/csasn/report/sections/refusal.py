@@ -22,8 +22,10 @@ def refusal(material: Material) -> Section | None:
         "the grey levels and speckle of the picture alone; and the larger of mahalanobis and gate (combined). Each "
         f"threshold was frozen where it refuses {share:.0f} % of the tuning patients."
     )
-    tried = rows_of(found["recognised"])
+    tried, refused = rows_of(found["recognised"]), rows_of(found["refused"])
     blocks: list[Block] = [Words(text=text)]
+    if beyond := refuse_too_many(refused, found["refused_fraction"]):
+        blocks.append(Words(text=beyond))
     if not tried:
         blocks.append(
             Words(
@@ -63,12 +65,24 @@ def refusal(material: Material) -> Section | None:
             name="refused",
             caption="Known test patients beyond the frozen thresholds, with Wilson intervals",
             head=("Detector", "Class", "Patients", "Refused"),
-            rows=[_refused(each) for each in rows_of(found["refused"])],
+            rows=[_refused(each) for each in refused],
             folded=True,
         ),
     ]
     return Section(
         id="refusal", title="Whether it notices what it was not trained on", short="Refusal", blocks=tuple(blocks)
+    )
+
+
+def refuse_too_many(refused: list[dict[str, Any]], promised: float) -> str:
+    """Which detectors refuse more of the known test patients than promised, as at a scanner new to the model."""
+    every = [row for row in refused if row["target"] == "all" and row["low"] is not None and row["low"] > promised]
+    if not every:
+        return ""
+    named = ", ".join(f"{row['detector']} {ends_text(row['share'], row['low'], row['high'])}" for row in every)
+    return (
+        f"MORE known test patients are refused than the promised {promised:.2f}: {named}. The threshold does not carry "
+        "over to them: at a site or scanner that training has not seen, it has to be set anew on patients from there."
     )
 
 

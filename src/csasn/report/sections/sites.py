@@ -98,6 +98,8 @@ def subgroups(material: Material) -> Section | None:
     if not found:
         return None
     groups = list(dict.fromkeys((row["by"], row["group"]) for row in found))
+    names = list(dict.fromkeys(by for by, _ in groups))
+    groups.sort(key=lambda each: (names.index(each[0]), not each[1].startswith("below ")))  # the lowest band first
     metrics = list(dict.fromkeys(row["metric"] for row in found))
     cells = {(row["by"], row["group"], row["metric"]): row for row in found}
     rows = []
