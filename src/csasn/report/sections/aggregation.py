@@ -2,7 +2,7 @@
 
 from csasn.report.blocks import Section, Table, Words
 from csasn.report.material import Material, rows_of
-from csasn.report.records import ends_text, figure_name, number
+from csasn.report.records import ends_text, figure_name, p_text
 
 
 def aggregation(material: Material) -> Section | None:
@@ -18,7 +18,7 @@ def aggregation(material: Material) -> Section | None:
                 for way in ("mean", "attention")
             ),
             ends_text(row["estimate"], row["low"], row["high"], digits=3),
-            number(row["p"], digits=3),
+            p_text(row["p"]),
         ]
         for row in rows_of(content["figures"])
     ]

@@ -10,7 +10,7 @@ from csasn.report.blocks import Block, Picture, Pictures, Section, Table, Words
 from csasn.report.figures.explanations import cascade, on_nodule
 from csasn.report.material import Material, rows_of
 from csasn.report.overlay import overlay
-from csasn.report.records import counted, ends_text, number, share
+from csasn.report.records import counted, ends_text, number, p_text, share
 
 NAMES = {"cnn": "CNN map", "vit": "ViT map", "fused": "Fused map", "random": "Random", "centre": "Centre"}
 METHODS = {
@@ -80,7 +80,7 @@ def where(kind: str, measured: list[dict[str, Any]], *, alpha: float) -> str:
     if row is None or row["estimate"] is None:
         return "whether it points at the nodule is not estimable."
     rival = _of(measured, row["against"], "pointing") or row
-    told = f"difference {_difference(row)}, adjusted p {number(row['p_holm'], digits=3)}"
+    told = f"difference {_difference(row)}, adjusted p {p_text(row['p_holm'])}"
     if row["p_holm"] <= alpha:
         verdict = f"{'more' if row['difference'] > 0 else 'LESS'} often ({told})"
     else:
@@ -140,7 +140,7 @@ def _table(measured: list[dict[str, Any]], kinds: list[str]) -> Table:
             [
                 NAMES[kind],
                 f"{rows[0]['n_patients']:,}",
-                *(cell for row in rows for cell in (share(row), _difference(row), number(row["p_holm"], digits=3))),
+                *(cell for row in rows for cell in (share(row), _difference(row), p_text(row["p_holm"]))),
             ]
             for kind in (*kinds, *BASELINES)
             if (rows := [row for each in MEASURES if (row := _of(measured, kind, each)) is not None])

@@ -5,7 +5,7 @@ from typing import Any
 from csasn.report.blocks import Section, Table, Words
 from csasn.report.figures.forest import comparison
 from csasn.report.material import Material, rows_of
-from csasn.report.records import OVERALL_METRICS, figure_name, number, with_interval
+from csasn.report.records import OVERALL_METRICS, figure_name, number, p_text, with_interval
 
 COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
 
@@ -55,8 +55,8 @@ def _tests(material: Material) -> tuple[Table, ...]:
             figure_name(row["target"], row["metric"]),
             row["method"],
             number(row["estimate"], digits=3),
-            number(row["p"], digits=3),
-            number(row["p_holm"], digits=3),
+            p_text(row["p"]),
+            p_text(row["p_holm"]),
             row["note"],
         ]
         for row in rows_of(material.metrics.get("paired_tests"))
