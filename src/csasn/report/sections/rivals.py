@@ -93,8 +93,8 @@ def _difference(row: dict[str, Any], *, confidence: float) -> list[str]:
         row["rival"],
         label,
         ends,
-        f"{row['p']:.3f}",
-        f"{row['p_holm']:.3f}",
+        p_text(row["p"]),
+        p_text(row["p_holm"]),
         number(row["detectable"], digits=3),
         verdict,
     ]
