@@ -17,6 +17,7 @@ from csasn.config import EvaluateSettings
 from csasn.evidence.evaluate import Evaluation, evaluate
 from csasn.evidence.resampling import patient_weights
 from csasn.schema import ClassList, complete_columns
+from plain_statistics import auprc_of, auroc_of, brier_of, cuts_of, ece_of
 
 NAMES = ("benign", "FA", "PTC", "FTC")
 CLASSES = ClassList(names=NAMES, n_non_malignant=2)
@@ -230,58 +231,12 @@ def called(unit: str, own: Sequence[Unit], target: str, model: str = "csasn") ->
     return [(each, each.p_of(target) >= at) for each in kept if (at := cut[each.fold]) is not None]
 
 
-def bins_of(p: Sequence[float], n_bins: int = 3) -> list[int]:
-    """The bin of each probability: how many distinct inner quantiles it reaches, empty bins left out."""
-    edges = sorted({float(np.quantile(p, place / n_bins)) for place in range(1, n_bins)})
-    raw = [sum(each >= edge for edge in edges) for each in p]
-    return [sorted(set(raw)).index(each) for each in raw]
-
-
-def ece_of(y: Sequence[bool], p: Sequence[float], w: Sequence[float]) -> float:
-    """The weighted calibration error over the bins of the unweighted units."""
-    own, total = bins_of(p), 0.0
-    for each in set(own):
-        total += abs(sum(wi * (pi - yi) for wi, pi, yi, b in zip(w, p, y, own, strict=True) if b == each))
-    return total / sum(w)
-
-
-def auprc_of(y: Sequence[bool], p: Sequence[float], w: Sequence[float]) -> float:
-    """The weighted mean over the positives of the precision where each of them is the last one called."""
-    truth, value, weight = np.array(y), np.array(p), np.array(w)
-    reached = value >= value[truth][:, np.newaxis]
-    precision = (reached & truth) @ weight / np.maximum(reached @ weight, 1e-300)
-    return float(weight[truth] @ precision / weight[truth].sum())
-
-
-def _brier(y: Sequence[bool], p: Sequence[float], w: Sequence[float]) -> float:
-    return sum(wi * (pi - yi) ** 2 for wi, pi, yi in zip(w, p, y, strict=True)) / sum(w)
-
-
-def _cuts(y: Sequence[bool], p: Sequence[float], w: Sequence[float]) -> list[tuple[float, float]]:
-    """Sensitivity and specificity at every cut."""
-    total = {side: sum(wi for wi, yi in zip(w, y, strict=True) if yi is side) for side in (True, False)}
-    found = []
-    for cut in [*set(p), 2.0]:
-        hit = sum(wi for wi, yi, pi in zip(w, y, p, strict=True) if yi and pi >= cut)
-        spared = sum(wi for wi, yi, pi in zip(w, y, p, strict=True) if not yi and pi < cut)
-        found.append((hit / total[True], spared / total[False]))
-    return found
-
-
-def auroc_of(y: Sequence[bool], p: Sequence[float], w: Sequence[float]) -> float:
-    """The share of the weight of pairs that is ranked right, ties half."""
-    truth, value, weight = np.array(y), np.array(p), np.array(w)
-    apart = value[truth][:, np.newaxis] - value[~truth]
-    pairs = np.outer(weight[truth], weight[~truth])
-    return float((pairs * ((apart > 0) + (apart == 0) / 2)).sum() / pairs.sum())
-
-
 BINARY: dict[str, Callable[[Sequence[bool], Sequence[float], Sequence[float]], float]] = {
     "auroc": auroc_of,
     "auprc": auprc_of,
-    "sensitivity_at_specificity": lambda y, p, w: max(a for a, b in _cuts(y, p, w) if b >= 0.75 - 1e-9),
-    "specificity_at_sensitivity": lambda y, p, w: max(b for a, b in _cuts(y, p, w) if a >= 0.6 - 1e-9),
-    "brier": _brier,
+    "sensitivity_at_specificity": lambda y, p, w: max(a for a, b in cuts_of(y, p, w) if b >= 0.75 - 1e-9),
+    "specificity_at_sensitivity": lambda y, p, w: max(b for a, b in cuts_of(y, p, w) if a >= 0.6 - 1e-9),
+    "brier": brier_of,
     "ece": ece_of,
 }
 

@@ -32,6 +32,7 @@ from hand_made import (
     sides,
     units,
 )
+from plain_statistics import p_of_draws, stepped
 from test_delong import naive_clusters
 
 Z = norm.ppf(0.95)  # of the 90 % intervals
@@ -58,14 +59,6 @@ def read(unit: str) -> tuple[list[Unit], list[Unit]]:
     return [each for each in units(unit) if each.patient != NOT_READ], list(units(unit, RIVAL))
 
 
-def stepped(p: Sequence[float]) -> list[float]:
-    order, adjusted, least = sorted(range(len(p)), key=lambda place: p[place]), [0.0] * len(p), 0.0
-    for rank, place in enumerate(order):
-        least = max(least, min(1.0, (len(p) - rank) * p[place]))
-        adjusted[place] = least
-    return adjusted
-
-
 def reach_of(error: float, family: int) -> float:
     return float(norm.ppf(1 - 0.1 / 2 / family) + norm.ppf(0.8)) * error
 
@@ -77,8 +70,7 @@ def test_differences_over_all_classes(unit: UnitName) -> None:
     p_values, errors = [], []
     for told in rows:
         draws = np.array(draws_of(one, "all", told.metric)) - np.array(draws_of(other, "all", told.metric))
-        tail = min((draws <= 0).sum(), (draws >= 0).sum())
-        p_values.append(min(1.0, 2 * (tail + 1) / 101))
+        p_values.append(p_of_draws(draws.tolist()))
         errors.append(draws.std())
         first, second = figure_of(one, "all", told.metric), figure_of(other, "all", told.metric)
         assert (told.first, told.second) == (pytest.approx(first), pytest.approx(second))
@@ -359,8 +351,7 @@ def test_drops_are_differences_over_all_and_at_each_site() -> None:
         assert (told.here, told.other) == pytest.approx(tuple(expected))
         assert told.estimate == pytest.approx(expected[0] - expected[1])
         assert (told.low, told.high) == pytest.approx(tuple(np.quantile(draws, [0.05, 0.95])))
-        tail = min((draws <= 1e-12).sum(), (draws >= -1e-12).sum())
-        assert told.p == pytest.approx(min(1.0, 2 * (tail + 1) / 101))
+        assert told.p == pytest.approx(p_of_draws(draws.tolist()))
     one_site = [each.with_columns(pl.lit("Alm").alias("site")) for each in (here, other)]
     assert [each.site for each in drops(*one_site, CLASSES, SETTINGS)] == ["all"] * 4
     two = [each.filter(pl.col("site") != "Ceder") for each in (here, other)]

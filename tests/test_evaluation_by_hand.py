@@ -31,6 +31,7 @@ from hand_made import (
     threshold_of,
     units,
 )
+from plain_statistics import bca_of, wilson_of
 
 TARGETS = ("malignancy", *NAMES)
 SITES = ("all", "Alm", "Birk", "Ceder")
@@ -150,22 +151,6 @@ def test_rough_figures_take_percentiles(records: dict[tuple[str, ...], Record], 
     assert told.method == RESAMPLED
 
 
-def bca(estimate: float, draws: list[float], left_out: dict[int, list[float]]) -> np.ndarray:
-    """BCa's ends, by the formulas of Davison and Hinkley 1997, 5.3."""
-    apart = [round(each - estimate, 12) for each in draws]
-    below = sum((each < 0) + (each <= 0) for each in apart) / 2 / len(draws)
-    z0 = norm.ppf(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws)))
-    second = third = 0.0
-    for values in left_out.values():
-        n, mean = len(values), sum(values) / len(values)
-        influence = [(n - 1) * (mean - each) for each in values]
-        second += sum(each**2 for each in influence) / n**2
-        third += sum(each**3 for each in influence) / n**3
-    a = third / (6 * second**1.5)
-    shifted = z0 + np.array([-Z, Z])
-    return np.quantile(draws, norm.cdf(z0 + shifted / (1 - a * shifted)))
-
-
 @pytest.mark.parametrize(
     ("place", "target", "metric"),
     [
@@ -188,7 +173,7 @@ def test_smooth_figures_take_bca(
     records: dict[tuple[str, ...], Record], place: tuple[str, str, str], target: str, metric: str
 ) -> None:
     told, own = records[*place, target, metric], at(*place)
-    low, high = bca(figure_of(own, target, metric), draws_of(own, target, metric), left_out_of(own, target, metric))
+    low, high = bca_of(figure_of(own, target, metric), draws_of(own, target, metric), left_out_of(own, target, metric))
     close(told.low, low)
     close(told.high, high)
     assert told.method == RESAMPLED
@@ -218,13 +203,6 @@ def test_auprc_takes_its_jackknife(
     close(told.low, expit(logit(estimate) - reach))
     close(told.high, expit(logit(estimate) + reach))
     assert told.method == "jackknife over patients within classes, logit scale, Student's t"
-
-
-def wilson(k: float, n: float) -> tuple[float, float]:
-    """Wilson 1927, at 90 %."""
-    p = k / n
-    centre, reach = p + Z**2 / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return (centre - reach) / (1 + Z**2 / n), (centre + reach) / (1 + Z**2 / n)
 
 
 def effective_n(hits: list[bool], patients: list[str]) -> float:
@@ -271,7 +249,7 @@ def test_shares_at_frozen_thresholds(records: dict[tuple[str, ...], Record], pla
                 assert (told.estimate, told.low, told.high) == (None, None, None)
                 continue
             size = n if unit == "patient" else effective_n(hits, patients)
-            low, high = wilson(k / n * size, size)
+            low, high = wilson_of(k / n * size, size)
             close(told.estimate, k / n)
             close(told.low, 0.0 if k == 0 else low)
             close(told.high, 1.0 if k == n else high)

@@ -13,18 +13,12 @@ from csasn.evidence.auprc_interval import auprc_interval
 from csasn.evidence.intervals import clustered_wilson, newcombe_auroc, predictive_value_interval, wilson
 from csasn.evidence.metrics import predictive_values
 from csasn.evidence.resampling import bca_levels, bootstrap, patient_weights
-
-
-def score_interval(k: float, n: float, z: float) -> tuple[float, float]:
-    """Wilson 1927: the shares p with (k/n - p)^2 = z^2 p (1 - p) / n, the roots of a parabola."""
-    low, high = sorted(np.roots([n + z**2, -(2 * k + z**2), k**2 / n]).real.tolist())
-    return low, high
+from plain_statistics import acceleration_of, wilson_of
 
 
 def test_wilson_solves_its_equation() -> None:
     for k, n, level in ((3, 7, 0.95), (0, 4, 0.9), (4, 4, 0.8), (1, 1, 0.95)):
-        z = norm.ppf((1 + level) / 2)
-        assert wilson(k, n, level) == pytest.approx(score_interval(k, n, z), abs=1e-9)
+        assert wilson(k, n, level) == pytest.approx(wilson_of(k, n, level), abs=1e-9)
     assert wilson(3, 7) == wilson(3, 7, 0.95)
     for k, n in ((0, 0), (-1, 3), (4, 3)):
         with pytest.raises(ValueError, match=f"received k={k}, n={n}"):
@@ -39,29 +33,28 @@ def test_the_interval_of_a_clustered_share_by_hand() -> None:
     variance = 4 / 3 * sum(each**2 for each in excess) / 8**2
     n = 15 / 64 / variance
     assert 3 < n < 4
-    expected = score_interval(5 / 8 * n, n, norm.ppf(0.9))
+    expected = wilson_of(5 / 8 * n, n, 0.8)
     assert clustered_wilson(hits, patients, 0.8) == pytest.approx(expected, abs=1e-9)
     assert clustered_wilson(hits, patients) == clustered_wilson(hits, patients, 0.95)
     spread = np.array([1, 0, 1, 0, 1, 0, 1, 0], dtype=bool)  # half of each patient's: no spread
     assert clustered_wilson(spread, np.repeat(np.arange(4), 2)) == pytest.approx(wilson(2, 4))
     thirds = np.tile(np.array([True, False, False]), 5)  # shares that a computer cannot write
-    n_5 = score_interval(5 / 3, 5, norm.ppf(0.975))
+    n_5 = wilson_of(5 / 3, 5, 0.95)
     assert clustered_wilson(thirds, np.repeat(np.arange(5), 3)) == pytest.approx(n_5, abs=1e-9)
     uneven = np.array([1, 0, 1, 0, 1, 1, 0], dtype=bool)
     share, groups = 4 / 7, np.array([0, 0, 1, 1, 2, 2, 2])
     variance = 3 / 2 * sum((uneven[groups == g].sum() - share * (groups == g).sum()) ** 2 for g in range(3)) / 49
     assert share * (1 - share) / variance > 7
-    z = norm.ppf(0.975)
-    assert clustered_wilson(uneven, groups) == pytest.approx(score_interval(4, 7, z), abs=1e-9)
+    assert clustered_wilson(uneven, groups) == pytest.approx(wilson_of(4, 7, 0.95), abs=1e-9)
 
 
 def test_a_clustered_share_of_one_patient_or_of_all() -> None:
     one = clustered_wilson(np.array([True, False, False]), np.zeros(3))  # no spread of one patient can be seen
-    assert one == pytest.approx(score_interval(1 / 3, 1, norm.ppf(0.975)), abs=1e-9)
+    assert one == pytest.approx(wilson_of(1 / 3, 1, 0.95), abs=1e-9)
     for hits, side in ((np.ones(6, dtype=bool), 1), (np.zeros(6, dtype=bool), 0)):
         found = clustered_wilson(hits, np.repeat(np.arange(3), 2), 0.9)
         assert found[side] == side
-        assert found == pytest.approx(score_interval(3 * side, 3, norm.ppf(0.95)), abs=1e-9)
+        assert found == pytest.approx(wilson_of(3 * side, 3, 0.9), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +120,8 @@ def test_newcombes_ends_are_where_the_area_lies_z_errors_away(area: float, m: in
 
 def test_auprc_of_1_is_wilson_of_the_positives_and_few_are_not_enough() -> None:
     for level in (0.95, 0.9):
-        z = norm.ppf((1 + level) / 2)
         ends = auprc_interval(1.0, np.ones(9), np.zeros(9, dtype=int), n_positive=4, n_negative=5, confidence=level)
-        assert ends == (pytest.approx(score_interval(4, 4, z)[0]), 1.0)
+        assert ends == (pytest.approx(wilson_of(4, 4, level)[0]), 1.0)
     values = np.array([0.6, 0.7, 0.75, 0.65])
     for few in ((1, 9), (9, 1)):
         assert np.isnan(auprc_interval(0.7, values, np.zeros(4, dtype=int), n_positive=few[0], n_negative=few[1])).all()
@@ -177,13 +169,8 @@ def test_patients_are_left_out_within_their_strata() -> None:
     assert found.left_out_strata.tolist() == [0, 0, 0, 1, 1]  # the one that is alone stays
     expected = [(7 - v) * 1.5 + 24 + 32 for v in (1, 2, 4)] + [7 + 2 * v + 32 for v in (16, 8)]
     assert found.left_out[:, 0] * 6 == pytest.approx(expected)
-    second = third = 0.0
-    for stratum, n in ((0, 3), (1, 2)):
-        own = found.left_out[found.left_out_strata == stratum, 0]
-        influence = [(n - 1) * (own.mean() - each) for each in own]
-        second += sum(each**2 for each in influence) / n**2
-        third += sum(each**3 for each in influence) / n**3
-    levels = bca_levels(found.estimate[0], found.draws[:, 0], third / 6 / second**1.5, np.array([0.025, 0.975]))
+    by_stratum = {k: found.left_out[found.left_out_strata == k, 0].tolist() for k in (0, 1)}
+    levels = bca_levels(found.estimate[0], found.draws[:, 0], acceleration_of(by_stratum), np.array([0.025, 0.975]))
     assert (found.low[0], found.high[0]) == pytest.approx(tuple(np.quantile(found.draws[:, 0], levels)))
     alone = bootstrap(np.arange(3), mean_of(values[:3]), strata=np.arange(3), n_draws=100, method="bca")
     assert alone.left_out.shape == (0, 1)

@@ -18,6 +18,7 @@ from csasn.evidence.intervals import newcombe_auroc
 from csasn.evidence.operating import called_at, freeze
 from csasn.evidence.record import Place, Record, finite
 from csasn.evidence.resampled import resample
+from csasn.schema import complete_columns
 from hand_made import CLASSES, NAMES
 from synthetic_run import make_run
 
@@ -217,6 +218,29 @@ def test_a_table_of_which_nothing_can_be_estimated_says_why() -> None:
     assert notes["PTC"] == "not estimable: 0 patients without PTC"
     assert notes["FTC"] == "not estimable: 0 patients with FTC"
     assert found.found.draws.shape == (100, 0)
+
+
+def test_a_predictive_value_of_nobody_is_not_estimable_in_any_population() -> None:
+    """Thresholds that lie above, or below, everything that was tested."""
+    malignant = [True, True, True, False, False, False]
+    high, low = [0.8, 0.85, 0.9, 0.6, 0.65, 0.7], [0.5, 0.45, 0.4, 0.2, 0.25, 0.3]
+    settings = EvaluateSettings(n_bootstrap=100, population={"malignancy": 0.2})
+    for tuned, tested, metric in ((high, low, "ppv"), (low, high, "npv")):
+        table = pl.concat([patients(malignant, tuned, "tuning"), patients(malignant, tested)])
+        columns = ["image_path", "site", "patient_id", "nodule_id", "malignant", "subtype"]
+        cohort = complete_columns(patients(malignant, tested).select(columns))
+        records = {
+            each.metric: each
+            for each in evaluate(table, cohort, CLASSES, settings).records
+            if (each.unit, each.target) == ("patient", "malignancy")
+        }
+        for told in (records[metric], records[f"{metric}_in_population"]):
+            assert (told.estimate, told.low, told.high) == (None, None, None)
+            assert told.note == f"not estimable: the denominator of {metric} is 0"
+        other = {"ppv": "npv", "npv": "ppv"}[metric]
+        prevalence = {"ppv": 0.2, "npv": 0.8}[other]
+        assert records[f"{other}_in_population"].estimate == pytest.approx(prevalence)
+        assert records[f"{other}_in_population"].note == ""
 
 
 def test_what_is_not_finite_is_none() -> None:

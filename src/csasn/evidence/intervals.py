@@ -28,8 +28,7 @@ def clustered_wilson(hits: NDArray[Any], patients: NDArray[Any], confidence: flo
     """Wilson's interval of the share of hits (n,) bool among units of patients (n,), at the effective n.
 
     The effective n is n over the design effect of the ratio estimator (Rao & Scott 1992), at most n; the number of
-    patients where their shares are all the same, and a variance cannot be seen. Raises ValueError where there are no
-    units.
+    patients where all their shares are the same: no variance can be seen. Raises ValueError where there are no units.
     """
     if hits.size == 0:
         raise ValueError("A share needs at least one unit; received none.")
