@@ -25,7 +25,7 @@ from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.optimisation import Stage, parameter_groups, training_mode
 from csasn.learning.phases import Phases
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee
-from csasn.learning.workshop import takes_bfloat16
+from csasn.learning.workshop import start_fabric, takes_bfloat16
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 from csasn.settings_files import read_configuration
@@ -78,7 +78,7 @@ def main() -> None:
     )
     rows = FoldRows(fold=0, train=np.arange(N_IMAGES), tuning=np.arange(0))
     branches, origins = build_branches(configuration.network, weights="none", size_px=size_px)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = start_fabric(configuration.fit)
     for name, branch in branches.items():
         branch.in_bfloat16 = takes_bfloat16(configuration.fit, fabric.device, kind=name)
     with tempfile.TemporaryDirectory() as folder:

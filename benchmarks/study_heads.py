@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from csasn.config import Configuration
@@ -26,6 +25,7 @@ from csasn.learning.phases import Phases
 from csasn.learning.state import Learning
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, build_trainee
 from csasn.learning.training import Course, train_stage
+from csasn.learning.workshop import start_fabric
 from csasn.network.backbones import GRID_STRIDE_PX, Features
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
@@ -89,7 +89,7 @@ def seconds_of_steps(configuration: Configuration) -> list[float]:
         phases.clear()
 
     course = Course(
-        fabric=Fabric(accelerator="cpu", devices=1),
+        fabric=start_fabric(configuration.fit),
         trainee=trainee,
         eyes=eyes,
         rows=rows,

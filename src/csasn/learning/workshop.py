@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from csasn.config import FitSettings, Strategy
 from csasn.errors import BadInputError
 from csasn.imaging.store import open_store
+from csasn.learning.allocation import keep_freed_memory
 from csasn.learning.features import FeatureCache, ViewSource
 from csasn.learning.following import Report
 from csasn.learning.sharding import shard_blocks
@@ -113,6 +114,7 @@ def start_fabric(settings: FitSettings, *, n_devices: int = 1, n_nodes: int = 1,
     Several devices train as one (DistributedDataParallel): Fabric starts the processes itself, or finds those that
     torchrun or SLURM started. On CPUs a device is a process. With `fsdp` they keep parts of the transformer's blocks.
     """
+    keep_freed_memory()
     together: DDPStrategy | ModelParallelStrategy
     n = n_devices * n_nodes
     if strategy == "fsdp" and n < 2:
