@@ -131,5 +131,14 @@ def test_youden_point_by_hand() -> None:
     assert point.youden_index == pytest.approx(2 / 3)
     found = metrics.counts_at(y, p, threshold=point.threshold)
     assert (found.tp, found.fp, found.tn, found.fn) == (2, 0, 3, 1)
-    with pytest.raises(ValueError, match="one side only"):
-        metrics.youden_point(np.ones(3), p[:3])
+    expected = {"sensitivity": (2, 3), "specificity": (3, 3), "ppv": (2, 2), "npv": (3, 4)}
+    assert found.fractions() == expected
+    assert metrics.counts_at(y, p, threshold=np.array([0.1, 0.3, 0.2, 0.5, 0.7, 0.9])).fractions() == {
+        "sensitivity": (2, 3),
+        "specificity": (2, 3),
+        "ppv": (2, 3),
+        "npv": (2, 3),
+    }
+    for side in (np.ones(3), np.zeros(3)):
+        with pytest.raises(ValueError, match="one side only"):
+            metrics.youden_point(side, p[:3])

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
+from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_curve
 
 from csasn.evidence.novelty import (
@@ -83,6 +84,48 @@ def test_novelty_is_standardised_by_the_tuning_images_alone() -> None:
     for name in ("energy", "mahalanobis", "neighbours", "gate"):
         assert found[name].mean() == pytest.approx(0, abs=1e-9)
         assert found[name].std() == pytest.approx(1)
+
+
+def scaled_distances(points: np.ndarray, train: np.ndarray, group: np.ndarray) -> list[float]:
+    """Squared distances to the nearest of the groups' means, under one shrunk covariance, inverted whole."""
+    means = {name: train[group == name].mean(axis=0) for name in set(group.tolist())}
+    centred = np.array([row - means[name] for row, name in zip(train, group.tolist(), strict=True)])
+    precision = np.linalg.inv(ledoit_wolf(centred, assume_centered=True)[0])
+    return [min(float((row - mean) @ precision @ (row - mean)) for mean in means.values()) for row in points]
+
+
+def test_every_detector_by_hand() -> None:
+    rng = np.random.default_rng(9)
+    group = np.array(["b", "a", "c"] * 12)
+    parts = []
+    for n in (36, 15, 6):
+        embedding = 3 + rng.normal(size=(n, 3)) * np.array([0.01, 1, 40])
+        statistics = 2 + rng.normal(size=(n, 2)) @ np.array([[1, 30], [0.3, 5]])
+        parts.append(Images(energy=rng.normal(size=n), embedding=embedding, statistics=statistics))
+    train, tuning, asked = parts
+    found = fit_detectors(train, group, tuning, n_neighbours=4).novelty(asked)
+    scale = train.embedding.std(axis=0)
+    scale = np.maximum(scale, 1e-3 * train.embedding.std())
+    centre, spread = train.statistics.mean(axis=0), train.statistics.std(axis=0)
+    unit = {id(each): each.embedding / scale for each in parts}
+    unit = {key: rows / np.linalg.norm(rows, axis=1, keepdims=True) for key, rows in unit.items()}
+    raw: dict[str, list[list[float]]] = {"energy": [], "mahalanobis": [], "neighbours": [], "gate": []}
+    for each in (tuning, asked):
+        raw["energy"].append(each.energy.tolist())
+        raw["mahalanobis"].append(
+            np.log(scaled_distances(each.embedding / scale, train.embedding / scale, group)).tolist()
+        )
+        away = [sorted(np.linalg.norm(row - unit[id(train)], axis=1)) for row in unit[id(each)]]
+        raw["neighbours"].append([row[3] for row in away])
+        gates = [(part.statistics - centre) / spread for part in (each, train)]
+        raw["gate"].append(np.log(scaled_distances(*gates, np.zeros(36))).tolist())
+    expected = {name: (np.array(new) - np.mean(old)) / np.std(old) for name, (old, new) in raw.items()}
+    expected["combined"] = np.maximum(expected["mahalanobis"], expected["gate"])
+    assert set(found) == set(DETECTORS)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-6, err_msg=name)
+    ten = fit_detectors(train, group, tuning).novelty(asked)["neighbours"]
+    assert ten == pytest.approx(fit_detectors(train, group, tuning, n_neighbours=10).novelty(asked)["neighbours"])
 
 
 def test_constant_columns_and_fewer_rows_than_columns_stay_finite() -> None:

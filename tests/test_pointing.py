@@ -87,6 +87,24 @@ def test_the_centred_gaussian_holds_what_the_normal_distribution_says() -> None:
     assert baseline("centre", nodule)[1] == pytest.approx((0.682689 / 0.954500) ** 2, abs=1e-4)
 
 
+def test_the_centred_gaussian_pixel_by_pixel() -> None:
+    mask = np.zeros((6, 6), dtype=bool)
+    mask[1:3, 0:3] = True
+    nodule = Target(mask=mask, place=(1, 0, 4, 6))
+    bells = [[np.exp(-8 * ((k + 0.5) / n - 0.5) ** 2) for k in range(n)] for n in (4, 6)]  # SD a quarter of the side
+    total = sum(a * b for a in bells[0] for b in bells[1])
+    inside = sum(a * b for a in bells[0][:2] for b in bells[1][:3])
+    assert baseline("centre", nodule) == (0.0, pytest.approx(inside / total))
+    assert baseline("random", nodule) == (0.25, 0.25)
+
+
+def test_a_map_of_zeros_counts_as_uniform_and_a_faint_one_as_it_is() -> None:
+    nodule, faint = target(slice(0, 4), slice(0, 4)), np.zeros((8, 8))
+    assert energy(faint, nodule) == 0.25
+    faint[3, 3], faint[4, 4] = 3e-9, 1e-9
+    assert energy(faint, nodule) == pytest.approx(0.75)
+
+
 def test_a_factor_on_a_map_and_mirroring_both_change_nothing() -> None:
     rng = np.random.default_rng(1)
     nodule, square = target(slice(5, 20), slice(3, 11), size_px=32), rng.random((32, 32))
