@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import beta, binom
+from scipy.stats import beta, betabinom, binom
 
 from csasn.errors import BadInputError
 from csasn.evidence.conformal import certificate, coverage, coverage_band, prediction_sets, rank_of, threshold
@@ -93,6 +93,22 @@ def test_coverage_is_counted_by_class_and_site_and_breaks_where_a_site_differs()
     assert "not estimable" in rows["all", "MTC"].note
     # unlike benign patients: own class out, PTC at .475 -> score .525 in, MTC always in
     assert unlike.size == pytest.approx(2.0)
+
+
+def test_the_expected_band_by_hand() -> None:
+    """Two folds of 20 and 8 tuning patients: a beta-binomial of 40 and, always included, all of 5."""
+    test = pl.concat(
+        [
+            table({"benign": uniform(40), "PTC": [0.5]}, partition="test"),
+            table({"benign": uniform(5), "PTC": [0.5]}, partition="test", fold=1),
+        ]
+    )
+    tuning = pl.concat([TUNING, table({"benign": uniform(8), "PTC": uniform(9), "MTC": uniform(9)}, fold=1)])
+    told = coverage(test, TWO, certificate(tuning, TWO, alpha=0.1), alpha=0.1)[0]
+    cumulative = np.cumsum([betabinom(40, 19, 2).pmf(k) for k in range(41)])
+    low, high = (next(k for k in range(41) if cumulative[k] >= edge) + 5 for edge in (0.005, 0.995))
+    assert (told.n, told.expected_low, told.expected_high) == (45, low / 45, pytest.approx(min(1.0, high / 45)))
+    assert low < next(k for k in range(41) if cumulative[k] >= 0.02) + 5
 
 
 def test_the_expected_band_holds_99_of_100_cohorts() -> None:

@@ -99,9 +99,11 @@ def test_the_error_is_that_of_a_mean_where_each_patient_has_one_unit() -> None:
     assert counts.error() == pytest.approx(difference.std(ddof=1) / np.sqrt(50))
     assert counts.interval() == tango(int((right & ~other).sum()), int((other & ~right).sum()), 50)
     assert np.isnan(discordant(right[:1], other[:1], np.arange(1)).error())
+    two = discordant(np.array([True, True, False]), np.array([False, True, False]), np.array(["a", "a", "b"]))
+    assert two.error() == pytest.approx(np.sqrt(2 * ((1 - 2 / 3) ** 2 + (1 / 3) ** 2)) / 3)
 
 
-@pytest.mark.parametrize(("n", "level"), [(12, 0.05 / 15), (84, 0.05 / 15), (6, 0.05), (500, 0.05)])
+@pytest.mark.parametrize(("n", "level"), [(12, 0.05 / 15), (84, 0.05 / 15), (6, 0.05), (500, 0.05), (40, 0.035)])
 def test_the_least_difference_is_found_four_times_in_five(n: int, level: float) -> None:
     share = least_found(n, level=level, power=0.8)
     assert share is not None

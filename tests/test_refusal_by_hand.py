@@ -10,7 +10,7 @@ import pytest
 
 from csasn.config import EvaluateSettings, ScrutinySettings
 from csasn.evidence.novelty import DETECTORS
-from csasn.evidence.refusal import novelties, refusal_content
+from csasn.evidence.refusal import by_patient, novelties, refusal_content
 from csasn.evidence.resampling import patient_weights
 from csasn.evidence.scrutiny import scrutinise
 from csasn.runs import Run
@@ -106,6 +106,20 @@ def known_patients(run: Run, seed: int) -> dict[str, tuple[str, float, bool]]:
         test, threshold, _, _ = energies(run, seed, fold)
         found |= {name: (label[name], value, value > threshold + 1e-12) for name, value in test.items()}
     return dict(sorted(found.items()))
+
+
+def test_a_patient_has_the_label_of_its_malignant_nodule_and_the_novelty_of_its_strangest() -> None:
+    rows = {
+        "patient_id": ["a", "a", "a", "b", "b", "c"],
+        "nodule_id": ["a1", "a1", "a2", "b1", "b2", "c1"],
+        "malignant": [False, False, True, True, True, False],
+        "subtype": ["benign", "benign", "PTC", "FTC", "PTC", None],
+    }
+    found = by_patient(pl.DataFrame(rows | {name: [1.0, 3.0, 1.5, -1.0, -2.0, 0.5] for name in DETECTORS}))
+    assert found["unit"].to_list() == ["a", "b", "c"]
+    assert found["target"].to_list() == ["PTC", "FTC", "benign"]
+    for name in DETECTORS:
+        assert found[name].to_list() == [2.0, -1.0, 0.5]
 
 
 def test_novelty_is_told_for_each_tested_patient(run: Run) -> None:
