@@ -50,8 +50,8 @@ class NoiseCache:
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Features:
         """Features of one view a row, as `FeatureCache.read` gives them."""
-        maps = torch.from_numpy(self.map[rows, views]).float().permute(0, 3, 1, 2)
-        token = None if self.token is None else torch.from_numpy(self.token[rows, views]).float()
+        maps = torch.from_numpy(self.map[rows, views]).permute(0, 3, 1, 2)
+        token = None if self.token is None else torch.from_numpy(self.token[rows, views])
         return Features(map=maps, token=token)
 
 

@@ -14,6 +14,7 @@ from csasn.runs import open_run
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMOKE = CONFIGS / "suites/smoke.toml"
+RIVAL = "vit-logistic-regression"
 
 
 def ablate(cohort: Path, study: Path, suite: Path = SMOKE, *more: str) -> int:
@@ -62,20 +63,26 @@ def test_every_variant_is_a_run_folder_on_one_split_and_one_cache(study: Path) -
     runs = [open_run(study / "units" / unit["name"]) for unit in content["units"]]
     assert len({run.path("split.csv").read_bytes() for run in runs}) == 1
     assert all(list(run.stages()) == ["split", "fit", "predict", "evaluate"] for run in runs)
-    for run in runs:
+    for run, models in zip(runs, (["csasn", RIVAL], ["csasn"]), strict=True):  # the rival beside the full network alone
         tested = pl.read_parquet(run.path("predictions.parquet")).filter(pl.col("partition") == "test")
-        assert sorted(tested["image_path"]) == sorted(run.manifest()["image_path"])
+        assert sorted(tested["model"].unique()) == models
+        for model in models:
+            own = tested.filter(pl.col("model") == model)
+            assert sorted(own["image_path"]) == sorted(run.manifest()["image_path"])
     assert len(list((study / "cache").glob("features-*/map.npy"))) == 2  # a branch each, whatever the variants
     assert len(list((study / "cache").glob("pixels-*.npy"))) == 1
 
 
 def test_a_variants_figures_are_those_of_its_own_evaluation(study: Path) -> None:
-    for variant in content_of(study)["variants"]:
-        metrics = json.loads((study / f"units/{variant['name']}-seed0/metrics.json").read_text())
+    variants = content_of(study)["variants"]
+    assert [each["name"] for each in variants] == ["full", "no-attention", RIVAL]
+    for variant in variants:
+        unit, model = ("full", RIVAL) if variant["name"] == RIVAL else (variant["name"], "csasn")
+        metrics = json.loads((study / f"units/{unit}-seed0/metrics.json").read_text())
         records = {
             (each["target"], each["metric"]): each["estimate"]
             for each in metrics["records"]
-            if (each["model"], each["unit"], each["site"]) == ("csasn", "patient", "all")
+            if (each["model"], each["unit"], each["site"]) == (model, "patient", "all")
         }
         figures = {(each["target"], each["metric"]): each["estimate"] for each in variant["figures"]}
         for key in [("all", "macro_auroc"), ("all", "macro_f1"), *((name, "auroc") for name in ("FTC", "MTC", "ATC"))]:
@@ -84,12 +91,14 @@ def test_a_variants_figures_are_those_of_its_own_evaluation(study: Path) -> None
 
 
 def test_full_minus_variant_is_the_difference_of_their_figures(study: Path) -> None:
-    full, other = content_of(study)["variants"]
+    full, *others = content_of(study)["variants"]
     assert full["differences"] == []
-    assert other["paragraph"].startswith("Attention, against none: ")
-    for row, one, two in zip(other["differences"], full["figures"], other["figures"], strict=True):
-        if row["estimate"] is not None:
-            assert row["estimate"] == pytest.approx(one["estimate"] - two["estimate"])
+    begins = ("Attention, against none: ", "CSASN, against logistic regression on the ViT's class token: ")
+    for other, words in zip(others, begins, strict=True):
+        assert other["paragraph"].startswith(words)
+        for row, one, two in zip(other["differences"], full["figures"], other["figures"], strict=True):
+            if row["estimate"] is not None:
+                assert row["estimate"] == pytest.approx(one["estimate"] - two["estimate"])
 
 
 def test_page_figures_and_tables_are_written(study: Path) -> None:
@@ -101,11 +110,15 @@ def test_page_figures_and_tables_are_written(study: Path) -> None:
         with Image.open(study / f"figures/{name}.png") as picture:
             assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
     costs = pl.read_csv(study / "tables/costs.csv")
-    assert costs["Variant"].to_list() == ["full", "no-attention"]
+    assert costs["Variant"].to_list() == ["full", "no-attention", RIVAL]
     found = content_of(study)["costs"]
     assert found["full"]["parameters"] > found["no-attention"]["parameters"]
     assert found["full"]["gflops"] > found["no-attention"]["gflops"] > 0.5
-    assert all(each["images_per_s"] > 0 and each["training_minutes"] > 0 for each in found.values())
+    trained = [found[name] for name in ("full", "no-attention")]
+    assert all(each["images_per_s"] > 0 and each["training_minutes"] > 0 for each in trained)
+    assert 0 < found[RIVAL]["gflops"] < found["no-attention"]["gflops"]
+    assert 0 < found[RIVAL]["parameters"] < found["no-attention"]["parameters"]
+    assert (found[RIVAL]["images_per_s"], found[RIVAL]["training_minutes"]) == (None, None)
 
 
 def test_the_same_command_again_trains_nothing(cohort: Path, study: Path, tmp_path: Path) -> None:
@@ -145,7 +158,7 @@ def test_a_failure_is_listed_and_stops_no_other(
     assert "FAILED: broken-seed0: csasn.errors.BadInputError: timm has no network" in capsys.readouterr().out
     content = content_of(again)
     assert [unit["state"] for unit in content["units"]] == ["failed", "finished", "finished"]
-    assert [bool(each["figures"]) for each in content["variants"]] == [False, True, True]
+    assert [bool(each["figures"]) for each in content["variants"]] == [False, True, True, True]
     assert "timm has no network named no_such_net" in (again / "study.html").read_text()
     assert "Traceback" in (again / "units/broken-seed0/failure.txt").read_text()
 

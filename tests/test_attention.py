@@ -62,6 +62,14 @@ def features() -> torch.Tensor:
     return torch.randn(3, 8, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
+def parts_of(
+    module: CascadedAttention, features: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Refined map and both gates."""
+    attended = module(features)
+    return attended.refined(), attended.channel_gate, attended.spatial_gate
+
+
 def settled(module: SpatialAttention) -> SpatialAttention:
     """BatchNorm with a history and an affine part that are not the initial ones."""
     with torch.no_grad():
@@ -79,7 +87,7 @@ def test_channel_attention_is_the_formula(features: torch.Tensor) -> None:
         features.numpy(), module.squeeze.weight.detach().numpy(), module.excite.weight.detach().numpy()
     )
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(module(features).detach().numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(module(features)[1].detach().numpy(), expected, atol=1e-12)
 
 
 def test_channel_attention_keeps_one_hidden_unit_beyond_its_ratio() -> None:
@@ -93,7 +101,7 @@ def test_spatial_attention_is_the_formula(features: torch.Tensor, training: bool
     module = settled(SpatialAttention().double()).train(training)
     expected = spatial_gate(features.numpy(), module, training=training)
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(module(features).detach().numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(module(features)[1].detach().numpy(), expected, atol=1e-12)
 
 
 def test_spatial_batchnorm_follows_one_hundredth_of_the_batch(features: torch.Tensor) -> None:
@@ -118,7 +126,7 @@ def test_the_cascade_is_channel_first_then_spatial(features: torch.Tensor, train
     )
     refined = x * channel
     spatial = spatial_gate(refined, module.spatial, training=training)
-    found = [each.detach().numpy() for each in module(features)]
+    found = [each.detach().numpy() for each in parts_of(module, features)]
     for got, expected in zip(found, (refined * spatial, channel, spatial), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-12)
 
@@ -126,7 +134,7 @@ def test_the_cascade_is_channel_first_then_spatial(features: torch.Tensor, train
 @pytest.mark.parametrize(("parts", "channel", "spatial"), [("channel", 1, 0), ("spatial", 0, 1), ("none", 0, 0)])
 def test_a_part_switched_off_has_no_gate(features: torch.Tensor, parts: str, channel: int, spatial: int) -> None:
     module = CascadedAttention(8, order=parts, reduction=4).double().eval()
-    refined, channel_gate, spatial_gate = module(features)
+    refined, channel_gate, spatial_gate = parts_of(module, features)
     assert (channel_gate is not None, spatial_gate is not None) == (bool(channel), bool(spatial))
     expected = features
     for gate in (channel_gate, spatial_gate):
@@ -144,7 +152,7 @@ def test_the_other_orders_are_their_formulae(features: torch.Tensor, order: str)
     weights = module.channel.squeeze.weight.detach().numpy(), module.channel.excite.weight.detach().numpy()
     spatial = spatial_gate(x, module.spatial, training=False)
     channel = channel_gate(x * spatial if order == "reversed" else x, *weights)
-    found = [each.detach().numpy() for each in module(features)]
+    found = [each.detach().numpy() for each in parts_of(module, features)]
     for got, expected in zip(found, (x * spatial * channel, channel, spatial), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-12)
 
@@ -154,7 +162,7 @@ def test_the_orders_differ_and_cost_the_same(features: torch.Tensor) -> None:
     for order in ("channel-spatial", "reversed", "parallel"):
         torch.manual_seed(0)
         module = CascadedAttention(8, order=order, reduction=4).double().eval()
-        refined.append(module(features)[0])
+        refined.append(module(features).refined())
         sizes.add(sum(each.numel() for each in module.parameters()))
     assert len(sizes) == 1
     assert all((one - other).abs().max() > 1e-4 for one, other in combinations(refined, 2))

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from csasn.network.attention import Attended
 from csasn.network.classifier import KERNEL_SIZES, Pooling, ResidualMultiscale
 
 Array = NDArray[np.float64]
@@ -87,7 +88,7 @@ def test_it_is_the_formula(residual: bool, training: bool) -> None:
     x = torch.randn(2, 6, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = reference(x.numpy(), module, training=training)
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(module(x).detach().numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(module(Attended(map=x)).detach().numpy(), expected, atol=1e-12)
 
 
 def test_there_is_one_view_a_kernel_size() -> None:
@@ -100,16 +101,31 @@ def test_training_starts_from_the_shortcut() -> None:
     torch.manual_seed(0)
     module = ResidualMultiscale(6, width=4, residual=True).eval()
     x = torch.randn(2, 6, 4, 5)
-    assert torch.equal(module(x), module.reduce(x).mean(dim=(2, 3)))
+    assert torch.equal(module(Attended(map=x)), module.reduce(x).mean(dim=(2, 3)))
 
 
 def test_without_the_shortcut_the_merge_starts_at_one() -> None:
     torch.manual_seed(0)
     module = ResidualMultiscale(6, width=4, residual=False).eval()
     assert torch.equal(module.merge[1].weight, torch.ones(4))
-    assert module(torch.randn(2, 6, 4, 5)).abs().sum() > 0
+    assert module(Attended(map=torch.randn(2, 6, 4, 5))).abs().sum() > 0
 
 
 def test_pooling_is_the_mean_over_the_map() -> None:
     x = torch.arange(24.0).reshape(1, 2, 3, 4)
-    assert Pooling()(x).tolist() == [[5.5, 17.5]]
+    assert Pooling()(Attended(map=x)).tolist() == [[5.5, 17.5]]
+
+
+NECKS = {"residual": unsettled(residual=True), "plain": unsettled(residual=False), "pooling": Pooling()}
+
+
+@pytest.mark.parametrize("module", NECKS.values(), ids=NECKS)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_a_gate_left_to_the_classifier_is_a_gate_of_the_map(module: nn.Module, training: bool) -> None:
+    numbers = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 6, 4, 5, dtype=torch.float64, generator=numbers)
+    gate = torch.rand(2, 1, 4, 5, dtype=torch.float64, generator=numbers)
+    module.train(training)
+    left, applied = (module(each) for each in (Attended(map=x, last=gate), Attended(map=x * gate)))
+    assert not torch.allclose(left, module(Attended(map=x)))
+    torch.testing.assert_close(left, applied, rtol=0, atol=1e-12)

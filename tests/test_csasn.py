@@ -194,7 +194,6 @@ def neck_parameters(**changes: object) -> dict[str, int]:
     if s.attention == "scsa":  # four depthwise convolutions with biases, three normalisations, three projections
         attention = sum(channels // 4 * (k + 1) for k in (3, 5, 7, 9)) + 3 * 2 * channels + 3 * channels
     return {
-        "fusion": 2 * channels,
         "attention": attention,
         "classifier": 0 if linear else channels * width + 2 * width + views + 3 * width * width + 2 * width,
         "token_norm": 2 * VIT if with_token else 0,

@@ -74,7 +74,7 @@ def test_cached_equals_direct_for_every_view(tmp_path: Path, branch: Branch) -> 
         with torch.no_grad():
             expected: Features = branch.eval()(views.images(rows, view))
         read = found.read(rows, np.full(3, view))
-        assert read.map.dtype == torch.float32
+        assert read.map.dtype == torch.float16
         assert_half_precision(read.map, expected.map)
         if expected.token is None:
             assert read.token is None

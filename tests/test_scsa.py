@@ -38,7 +38,7 @@ def convolved(line: Array, module: MultiSemanticSpatial) -> Array:
     out, quarter = np.zeros_like(line), len(line) // 4
     for c in range(len(line)):
         view, size = module.views[c // quarter], KERNEL_SIZES[c // quarter]
-        kernel, bias = numbers(view.weight)[c % quarter, 0], numbers(view.bias)[c % quarter]
+        kernel, bias = numbers(view.weight)[c % quarter, 0, :, 0], numbers(view.bias)[c % quarter]
         for at in range(line.shape[1]):
             reached = [(at + d, d + size // 2) for d in range(-(size // 2), size // 2 + 1)]
             out[c, at] = bias + sum(line[c, i] * kernel[d] for i, d in reached if 0 <= i < line.shape[1])
@@ -84,7 +84,8 @@ def test_it_is_the_formula(shape: tuple[int, int]) -> None:
             elif "channel" in name:
                 each.normal_()
     features = torch.randn(2, C, *shape, dtype=torch.float64)
-    refined, of_channel, of_place = module(features)
+    attended = module(features)
+    refined, of_channel, of_place = attended.refined(), attended.channel_gate, attended.spatial_gate
     for b, x in enumerate(features.numpy()):
         place = spatial_gate(x, module.spatial)
         channel = channel_gate(x * place, module.channel)

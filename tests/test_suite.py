@@ -44,6 +44,12 @@ FLAT = variant("flat", '{ network = { head = "flat" } }')
         (FULL + FLAT + variant("again", '{ network = { head = "flat" } }'), "flat, again"),
         ('base = "base.toml"\nseeds = [1, 1]\n' + FULL + FLAT, "seeds: each one once; received [1, 1]"),
         ('base = "base.toml"\nseeds = []\n' + FULL + FLAT, "seeds: Tuple should have at least 1 item"),
+        (f'rivals = ["flat"]\n{FULL}{FLAT}', "rivals.0: Input should be 'vit-logistic-regression'"),
+        (
+            f'rivals = ["vit-logistic-regression"]\n{FULL}'
+            + variant("vit-logistic-regression", '{ network = { head = "flat" } }'),
+            "vit-logistic-regression is the name of a rival",
+        ),
         ('base = "none.toml"\nseeds = [0]\n' + FULL + FLAT, "There is no configuration at"),
         (FULL + FLAT + "nonsense = 1\n", "nonsense"),
     ],
@@ -61,7 +67,8 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
 def test_every_suite_of_the_project_can_be_read(path: Path) -> None:
     resolved = read_suite(path)
     for (name, seed), configuration in resolved.configurations.items():
-        assert (configuration.fit.seed, configuration.fit.rivals) == (seed, ())
+        beside = resolved.suite.rivals if name == "full" else ()
+        assert (configuration.fit.seed, configuration.fit.rivals) == (seed, beside)
         own = next(each for each in resolved.suite.variants if each.name == name).settings
         dumped = configuration.model_dump(mode="json")
         assert all(dumped[group][key] == value for group, values in own.items() for key, value in values.items())

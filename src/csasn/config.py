@@ -309,6 +309,17 @@ class Configuration(Settings):
         return self
 
     @model_validator(mode="after")
+    def _tasks_share_what_gradnorm_balances(self) -> Self:
+        nothing_shared = self.network.classifier == "linear" and self.network.attention == "none"
+        if self.loss.tasks == "gradnorm" and nothing_shared:
+            raise ValueError(
+                "loss.tasks gradnorm balances the tasks' gradients at the last part that they share, and with "
+                "network.classifier linear and network.attention none there is none below the heads that learns. "
+                "Give another loss.tasks, or keep attention or classifier"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_step_can_be_computed_in_parts(self) -> Self:
         n_parts, batch_size = self.fit.accumulate, self.fit.batch_size
         if n_parts > 1 and self.loss.tasks == "gradnorm":

@@ -131,7 +131,6 @@ def test_71_a_class_absent_from_a_batch_gives_a_finite_loss(flat: bool, index: l
         embedding=nothing,
         energy=nothing,
         features={},
-        refined_map=nothing,
     )
     found = loss(output, Labels.plain(torch.tensor(index), torch.tensor([each != 0 for each in index])))
     found.backward()

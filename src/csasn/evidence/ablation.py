@@ -37,12 +37,16 @@ Key = tuple[str, str]  # target and metric
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """A variant: the module that it gives up, what it has instead, and its finished runs by seed."""
+    """A variant: the module that it gives up, what it has instead, and its finished runs by seed.
+
+    `model` is the one of the runs' models whose predictions are the variant's.
+    """
 
     name: str
     module: str
     instead: str
     runs: dict[int, Run]
+    model: str = MAIN_MODEL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +90,10 @@ def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
     of_arm: dict[str, ArmReading] = {}
     pairs: dict[str, tuple[ArmReading, ArmReading]] = {}
     for arm in (arm for arm in arms if arm.runs):
-        of_arm[arm.name] = read(_frames(arm, sorted(arm.runs)))
+        of_arm[arm.name] = read(_frames(arm, sorted(arm.runs)), arm.model)
         shared = sorted(set(arm.runs) & set(reference.runs))
         if arm.name != full and shared:
-            pairs[arm.name] = read(_frames(reference, shared)), read(_frames(arm, shared))
+            pairs[arm.name] = read(_frames(reference, shared), reference.model), read(_frames(arm, shared), arm.model)
     told = _differences(pairs, settings)
     return {
         "confidence": settings.confidence,
@@ -103,7 +107,7 @@ def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
 def _described(
     arm: Arm, of_arm: dict[str, ArmReading], told: list[ArmDifference], read: Any, confidence: float
 ) -> dict[str, Any]:
-    by_seed = {seed: read(_frames(arm, [seed])).figures for seed in sorted(arm.runs)}
+    by_seed = {seed: read(_frames(arm, [seed]), arm.model).figures for seed in sorted(arm.runs)}
     return {
         "name": arm.name,
         "module": arm.module,
@@ -144,13 +148,16 @@ def _frames(arm: Arm, seeds: Sequence[int]) -> tuple[str, ...]:
     return tuple(str(arm.runs[seed].require("predictions.parquet")) for seed in seeds)
 
 
-def mean_predictions(frames: Sequence[pl.DataFrame], classes: ClassList) -> pl.DataFrame:
-    """The predictions with each image's probabilities averaged over the frames, which hold the same rows."""
+def mean_predictions(frames: Sequence[pl.DataFrame], classes: ClassList, *, model: str = MAIN_MODEL) -> pl.DataFrame:
+    """A model's predictions with each image's probabilities averaged over the frames, which hold the same rows.
+
+    They are named after the main model, so that any model's are judged as its are.
+    """
     rows = ["fold", "partition", "image_path"]
-    first, *others = (frame.filter(pl.col("model") == MAIN_MODEL).sort(rows) for frame in frames)
+    first, *others = (frame.filter(pl.col("model") == model).sort(rows) for frame in frames)
     if any(not first.select(rows).equals(other.select(rows)) for other in others):
         raise MismatchError("The seeds of a variant read the same images in the same folds; these did not.")
-    found = first
+    found = first.with_columns(model=pl.lit(MAIN_MODEL))
     for name in classes.names:
         column = f"probability_{name}"
         mean = np.mean([frame[column].to_numpy() for frame in (first, *others)], axis=0)
@@ -160,10 +167,10 @@ def mean_predictions(frames: Sequence[pl.DataFrame], classes: ClassList) -> pl.D
 
 
 def _read_runs(
-    paths: tuple[str, ...], *, classes: ClassList, rare: tuple[str, ...], settings: EvaluateSettings
+    paths: tuple[str, ...], model: str, *, classes: ClassList, rare: tuple[str, ...], settings: EvaluateSettings
 ) -> ArmReading:
     frames = [pl.read_parquet(path) for path in paths]
-    table = per_unit(mean_predictions(frames, classes), classes, unit="patient")
+    table = per_unit(mean_predictions(frames, classes, model=model), classes, unit="patient")
     return read_arm(read_at(table, classes, settings, "patient"), classes, rare, settings)
 
 

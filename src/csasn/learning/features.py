@@ -109,12 +109,12 @@ class FeatureCache:
         self._flush()
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Features:
-        """Features of one view a row, float32: map (B, C, h, w) in channels-last memory, token (B, C) or None."""
+        """Features of one view a row, float16: map (B, C, h, w) in channels-last memory, token (B, C) or None."""
         self._open()
         if not self._arrays["done"][rows, views].all():
             raise BadInputError(f"{self.folder} lacks features that are asked for: run `csasn fit` again.")
-        maps = torch.from_numpy(self._arrays["map"][rows, views]).float().permute(0, 3, 1, 2)
-        token = torch.from_numpy(self._arrays["token"][rows, views]).float() if "token" in self._arrays else None
+        maps = torch.from_numpy(self._arrays["map"][rows, views]).permute(0, 3, 1, 2)
+        token = torch.from_numpy(self._arrays["token"][rows, views]) if "token" in self._arrays else None
         return Features(map=maps, token=token, n_left=self.n_left)
 
     @contextmanager

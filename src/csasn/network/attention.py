@@ -1,10 +1,12 @@
 """Channel and spatial attention, one after the other or side by side (CBAM: Woo 2018, arXiv 1807.06521)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from csasn.network.sharing import BatchNorm2d
+from csasn.network.summaries import over_channels, over_places
 
 # Which parts act, in turn.
 ORDERS = {
@@ -15,6 +17,28 @@ ORDERS = {
     "spatial": ("spatial",),
     "none": (),
 }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attended:
+    """A map and its gates.
+
+    Attributes:
+        map: (B, C, h, w), with every gate but `last`.
+        last: gate of places (B, 1, h, w) that the reader of the map has still to multiply, or None. A 1 x 1
+            convolution without bias may do so after it, on fewer channels, with the same result.
+        channel_gate: (B, C, 1, 1), None where channel attention is off.
+        spatial_gate: (B, 1, h, w), or of each channel (B, C, h, w) for SCSA; None where spatial attention is off.
+    """
+
+    map: Tensor
+    last: Tensor | None = None
+    channel_gate: Tensor | None = None
+    spatial_gate: Tensor | None = None
+
+    def refined(self) -> Tensor:
+        """The map with every gate, (B, C, h, w)."""
+        return self.map if self.last is None else self.map * self.last
 
 
 class ChannelAttention(nn.Module):
@@ -29,12 +53,12 @@ class ChannelAttention(nn.Module):
         self.squeeze = nn.Linear(channels, hidden, bias=False)
         self.excite = nn.Linear(hidden, channels, bias=False)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, h, w) -> gate (B, C, 1, 1) in (0, 1)."""
-        average = features.mean(dim=(2, 3))
-        peak = functional.adaptive_max_pool2d(features, 1).flatten(1)  # amax: the same, its gradient 4 times slower
-        gate = self.excite(torch.relu(self.squeeze(average))) + self.excite(torch.relu(self.squeeze(peak)))
-        return torch.sigmoid(gate)[:, :, None, None]
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, h, w) -> the same map, to go on with, and its gate (B, C, 1, 1) in (0, 1)."""
+        features, average, peak = over_places(features)
+        pooled = torch.cat([average, peak]).flatten(1)
+        average_told, peak_told = self.excite(torch.relu(self.squeeze(pooled))).chunk(2)
+        return features, torch.sigmoid(average_told + peak_told)[:, :, None, None]
 
 
 class SpatialAttention(nn.Module):
@@ -48,11 +72,10 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm = BatchNorm2d(1, momentum=0.01)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, h, w) -> gate (B, 1, h, w) in (0, 1)."""
-        peak = features.max(dim=1, keepdim=True).values  # amax: the same, its gradient 3 times slower
-        summary = torch.cat([peak, features.mean(dim=1, keepdim=True)], dim=1)
-        return torch.sigmoid(self.norm(self.conv(summary)))
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, h, w) -> the same map, to go on with, and its gate (B, 1, h, w) in (0, 1)."""
+        features, average, peak = over_channels(features)
+        return features, torch.sigmoid(self.norm(self.conv(torch.cat([peak, average], dim=1))))
 
 
 class CascadedAttention(nn.Module):
@@ -69,12 +92,20 @@ class CascadedAttention(nn.Module):
         self.channel = ChannelAttention(channels, reduction=reduction) if "channel" in self.order else None
         self.spatial = SpatialAttention() if "spatial" in self.order else None
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Map (B, C, h, w) -> refined map (B, C, h, w), channel gate (B, C, 1, 1), spatial gate (B, 1, h, w)."""
+    def forward(self, features: Tensor) -> Attended:
+        """Map (B, C, h, w) -> the map with its gates; a gate of places that comes last is left to the reader."""
         parts = {"channel": self.channel, "spatial": self.spatial}
         gates: dict[str, Tensor] = {}
-        refined = features
         for name in self.order:
-            gates[name] = parts[name](features if self.parallel else refined)  # type: ignore[misc]
-            refined = refined * gates[name]
-        return refined, gates.get("channel"), gates.get("spatial")
+            features, gates[name] = parts[name](features)  # type: ignore[misc]
+            if name != self.order[-1] and not self.parallel:
+                features = features * gates[name]
+        if self.parallel or self.order[-1:] == ("channel",):
+            features = features * gates["channel"]
+        spatial_comes_last = self.parallel or self.order[-1:] == ("spatial",)
+        return Attended(
+            map=features,
+            last=gates["spatial"] if spatial_comes_last else None,
+            channel_gate=gates.get("channel"),
+            spatial_gate=gates.get("spatial"),
+        )

@@ -22,7 +22,7 @@ GRID_STRIDE_PX = 32  # both branches' maps lie on the grid of a convolutional ne
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Features:
-    """What a branch sees in a batch.
+    """What a branch sees in a batch: float32 from the branch itself, float16 from a cache until it is computed with.
 
     Attributes:
         map: feature map (B, C, h, w).
@@ -132,7 +132,7 @@ class CnnBranch(Branch):
         """The last stages on what `begin` gave -> map (B, C, h, w)."""
         net = self.backbone
         with bfloat16(below.map.device, enabled=self.in_bfloat16):
-            above = net.bn2(net.conv_head(net.blocks[-below.n_left :](below.map)))  # type: ignore[index, operator]
+            above = net.bn2(net.conv_head(net.blocks[-below.n_left :](below.map.float())))  # type: ignore[index, operator]
         return Features(map=above.float(), token=None)
 
 
@@ -155,7 +155,7 @@ class VitBranch(Branch):
         """The last blocks on what `begin` gave -> map (B, C, h, w) and class token (B, C)."""
         net: VisionTransformer = self.backbone  # type: ignore[assignment]
         with bfloat16(below.map.device, enabled=self.in_bfloat16):
-            tokens = net.norm(net.blocks[-below.n_left :](below.map[..., 0].transpose(1, 2)))
+            tokens = net.norm(net.blocks[-below.n_left :](below.map.float()[..., 0].transpose(1, 2)))
         return self.laid_out(tokens.float())
 
     @property

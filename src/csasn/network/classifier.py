@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from csasn.network.attention import Attended
 from csasn.network.sharing import BatchNorm2d
 
 KERNEL_SIZES = (1, 3, 5)
@@ -40,9 +41,12 @@ class ResidualMultiscale(nn.Module):
         if residual:
             nn.init.zeros_(norm.weight)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, h, w) -> embedding (B, width)."""
-        reduced = self.reduce(features)
+    def forward(self, attended: Attended) -> Tensor:
+        """Attended map (B, C, h, w) -> embedding (B, width)."""
+        narrow = self.reduce[0](attended.map)
+        if attended.last is not None:  # the convolution and the gate of places may change places
+            narrow = narrow * attended.last
+        reduced = self.reduce[1:](narrow)
         merged = self.merge(torch.cat([view(reduced) for view in self.views], dim=1))
         if self.residual:
             merged = merged + reduced
@@ -52,6 +56,6 @@ class ResidualMultiscale(nn.Module):
 class Pooling(nn.Module):
     """The plain alternative: global average pooling alone."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, h, w) -> embedding (B, C)."""
-        return features.mean(dim=(2, 3))
+    def forward(self, attended: Attended) -> Tensor:
+        """Attended map (B, C, h, w) -> embedding (B, C)."""
+        return attended.refined().mean(dim=(2, 3))

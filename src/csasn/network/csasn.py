@@ -26,7 +26,6 @@ class Output:
         energy: minus the log-sum-exp of the unnormalised logits (B,).
         features: what each branch gave, by name.
         fused_map: joint map before attention (B, C, h, w).
-        refined_map: joint map after attention (B, C, h, w).
         channel_gate: (B, C, 1, 1), None where channel attention is off.
         spatial_gate: (B, 1, h, w), or of each channel (B, C, h, w) for SCSA; None where spatial attention is off.
         embedding: pooled vector that the heads read (B, D).
@@ -37,7 +36,6 @@ class Output:
     energy: Tensor
     features: dict[str, Features]
     fused_map: Tensor
-    refined_map: Tensor
     channel_gate: Tensor | None
     spatial_gate: Tensor | None
     embedding: Tensor
@@ -79,10 +77,11 @@ class Neck(nn.Module):
     def forward(self, branches: dict[str, Features]) -> Output:
         """Features by branch name ("vit", "cnn") -> logits and intermediates."""
         fused = self.fusion([branches[name] for name in self.used])
-        refined, channel_gate, spatial_gate = self.attention(self.map_dropout(fused))
-        embedding = self.classifier(refined)
+        attended = self.attention(self.map_dropout(fused))
+        embedding = self.classifier(attended)
         if self.token_norm is not None:
-            embedding = torch.cat([embedding, self.token_dropout(self.token_norm(branches["vit"].token))], dim=1)
+            token = self.token_norm(branches["vit"].token.float())  # type: ignore[union-attr]  # a transformer's
+            embedding = torch.cat([embedding, self.token_dropout(token)], dim=1)
         told = self.head(self.dropout(embedding))
         return Output(
             logits=told.logits,
@@ -90,16 +89,15 @@ class Neck(nn.Module):
             energy=told.energy,
             features=branches,
             fused_map=fused,
-            refined_map=refined,
-            channel_gate=channel_gate,
-            spatial_gate=spatial_gate,
+            channel_gate=attended.channel_gate,
+            spatial_gate=attended.spatial_gate,
             embedding=embedding,
         )
 
     def last_shared(self) -> list[nn.Parameter]:
         """The parameters of the last part before the heads that has any: what every task's gradient passes."""
-        parts = (self.classifier, self.attention, self.fusion)
-        return next(found for part in parts if (found := list(part.parameters())))
+        parts = (self.classifier, self.attention)
+        return next((found for part in parts if (found := list(part.parameters()))), [])
 
 
 class Csasn(nn.Module):

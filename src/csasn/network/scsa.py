@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from csasn.errors import BadInputError
+from csasn.network.attention import Attended
+from csasn.network.summaries import over_lines
 
 KERNEL_SIZES = (3, 5, 7, 9)  # one for each quarter of the channels
 N_HEADS = 8
@@ -22,22 +24,23 @@ class MultiSemanticSpatial(nn.Module):
         super().__init__()
         quarter = channels // len(KERNEL_SIZES)
         self.views = nn.ModuleList(
-            nn.Conv1d(quarter, quarter, size, padding=size // 2, groups=quarter) for size in KERNEL_SIZES
+            nn.Conv2d(quarter, quarter, (size, 1), padding=(size // 2, 0), groups=quarter) for size in KERNEL_SIZES
         )
         self.norm_rows = nn.GroupNorm(len(KERNEL_SIZES), channels)
         self.norm_columns = nn.GroupNorm(len(KERNEL_SIZES), channels)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, h, w) -> gate (B, C, h, w) in (0, 1), the product A_h A_w."""
-        rows = torch.sigmoid(self.norm_rows(self._seen(features.mean(dim=3))))
-        columns = torch.sigmoid(self.norm_columns(self._seen(features.mean(dim=2))))
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, h, w) -> the same map, to go on with, and its gate (B, C, h, w) in (0, 1), the product A_h A_w."""
+        features, rows, columns = over_lines(features)
+        down = torch.sigmoid(self.norm_rows(self._seen(rows)))
+        across = torch.sigmoid(self.norm_columns(self._seen(columns.transpose(2, 3))))
         # Multiplied as the maps lie in memory, channels last: products of two layouts are several times as slow.
-        gate = rows.transpose(1, 2).contiguous()[:, :, None] * columns.transpose(1, 2).contiguous()[:, None]
-        return gate.permute(0, 3, 1, 2)
+        gate = down.permute(0, 2, 3, 1).contiguous() * across.permute(0, 3, 2, 1).contiguous()
+        return features, gate.permute(0, 3, 1, 2)
 
     def _seen(self, line: Tensor) -> Tensor:
-        """Profile (B, C, L) -> the same shape, each quarter of the channels through its own convolution."""
-        quarters = line.chunk(len(KERNEL_SIZES), dim=1)
+        """Profile (B, C, L, 1) -> the same shape, each quarter of the channels through its own convolution."""
+        quarters = line.contiguous(memory_format=torch.channels_last).chunk(len(KERNEL_SIZES), dim=1)
         return torch.cat([view(quarter) for view, quarter in zip(self.views, quarters, strict=True)], dim=1)
 
 
@@ -80,9 +83,9 @@ class SynergisticAttention(nn.Module):
         self.spatial = MultiSemanticSpatial(channels)
         self.channel = ProgressiveChannel(channels)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Map (B, C, h, w) -> refined map (B, C, h, w), channel gate (B, C, 1, 1), spatial gate (B, C, h, w)."""
-        spatial_gate = self.spatial(features)
+    def forward(self, features: Tensor) -> Attended:
+        """Map (B, C, h, w) -> the map with its gates."""
+        features, spatial_gate = self.spatial(features)
         seen = features * spatial_gate
         channel_gate = self.channel(seen)
-        return seen * channel_gate, channel_gate, spatial_gate
+        return Attended(map=seen * channel_gate, channel_gate=channel_gate, spatial_gate=spatial_gate)

@@ -198,7 +198,7 @@ def _cost(content: dict[str, Any], variants: Rows, simulated: bool) -> Section:
                 row["name"],
                 f"{each['parameters']:,}",
                 number(each["gflops"]),
-                f"{each['images_per_s']:,.0f}",
+                "–" if each["images_per_s"] is None else f"{each['images_per_s']:,.0f}",
                 number(each["training_minutes"], digits=1),
             ]
             for row in variants

@@ -7,12 +7,13 @@ from pathlib import Path
 from csasn.evidence.ablation import Arm, ablation_content
 from csasn.files import write_json
 from csasn.learning.following import Report
-from csasn.study.cost import Cost, cost_of
+from csasn.study.cost import Cost, cost_of, cost_of_logistic_regression
 from csasn.study.engine import run_local
 from csasn.study.suite import FULL, Resolved
 from csasn.study.units import FAILURE, Outcome, StudyUnit, make_units
 
 STUDY = "study.json"
+RIVALS = {"vit-logistic-regression": "logistic regression on the ViT's class token"}
 
 
 def ablate(
@@ -46,6 +47,11 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[S
         )
         for variant in resolved.suite.variants
     ]
+    of_full = next(arm.runs for arm in arms if arm.name == FULL)
+    arms += [
+        Arm(name=rival, module="CSASN", instead=RIVALS[rival], runs=of_full, model=rival)
+        for rival in resolved.suite.rivals
+    ]
     run = units[0].run
     content = {
         "cohort": cohort.resolve().name,
@@ -56,7 +62,7 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[S
         "suite": {"file": resolved.path.name, "sha256": resolved.sha256, "seeds": list(resolved.suite.seeds)},
         "units": [_state(unit, finished) for unit in units],
         **ablation_content(arms, full=FULL),
-        "costs": _costs(finished),
+        "costs": _costs(finished, resolved.suite.rivals),
     }
     write_json(study / STUDY, content)
     return study / STUDY
@@ -70,10 +76,12 @@ def _state(unit: StudyUnit, finished: Sequence[StudyUnit]) -> dict[str, object]:
     return {"name": unit.name, "variant": unit.variant, "seed": unit.seed, "state": state, "error": error}
 
 
-def _costs(finished: Sequence[StudyUnit]) -> dict[str, dict[str, float]]:
-    """Of each variant, its first finished seed's cost."""
+def _costs(finished: Sequence[StudyUnit], rivals: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Of each variant, and of each rival of the full network, its first finished seed's cost."""
     found: dict[str, Cost] = {}
     for unit in finished:
         if unit.variant not in found:
             found[unit.variant] = cost_of(unit.run)
+            if unit.variant == FULL:
+                found |= {rival: cost_of_logistic_regression(unit.run) for rival in rivals}
     return {name: asdict(cost) for name, cost in found.items()}

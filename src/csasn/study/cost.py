@@ -1,9 +1,11 @@
 """What a variant costs: its parameters, the work of reading an image, and its training as its own records have it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
 import torch
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,14 +23,14 @@ class Cost:
     Attributes:
         parameters: of the whole network, the branches included.
         gflops: floating-point operations of reading one image, in thousands of millions; a product and a sum are two.
-        images_per_s: training images a second, median over epochs.
-        training_minutes: of all epochs of all folds, without the reading of the tuning partition.
+        images_per_s: training images a second, median over epochs; None for a model that has no epochs.
+        training_minutes: of all epochs of all folds, without the reading of the tuning partition; None likewise.
     """
 
     parameters: int
     gflops: float
-    images_per_s: float
-    training_minutes: float
+    images_per_s: float | None
+    training_minutes: float | None
 
 
 def cost_of(run: Run) -> Cost:
@@ -45,12 +47,29 @@ def cost_of(run: Run) -> Cost:
     )
 
 
+def cost_of_logistic_regression(run: Run) -> Cost:
+    """The cost of the logistic regression that was fitted beside a unit's network: the transformer, and its line."""
+    settings, size_px = run.configuration.network, run.configuration.imaging.size_px
+    branches, _ = build_branches(settings, weights="none", size_px=size_px)
+    line = nn.Linear(settings.vit_channels, len(run.classes().names))
+    parameters = [*branches["vit"].parameters(), *line.parameters()]
+    return Cost(
+        parameters=sum(each.numel() for each in parameters),
+        gflops=_counted(lambda image: line(branches["vit"].eval()(image).token), size_px) / 1e9,
+        images_per_s=None,
+        training_minutes=None,
+    )
+
+
 def operations(run: Run) -> int:
     """Floating-point operations of one image through the whole network, counted while it reads one."""
     settings, size_px = run.configuration.network, run.configuration.imaging.size_px
     branches, _ = build_branches(settings, weights="none", size_px=size_px)
-    network = Csasn(branches, Neck(settings, run.classes())).eval()
+    return _counted(Csasn(branches, Neck(settings, run.classes())).eval(), size_px)
+
+
+def _counted(read: Callable[[Tensor], object], size_px: int) -> int:
     plain = sdpa_kernel(SDPBackend.MATH)  # a fused attention on a CPU is not counted
     with torch.inference_mode(), plain, FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 1, size_px, size_px))
+        read(torch.zeros(1, 1, size_px, size_px))
     return int(counter.get_total_flops())

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,8 @@ class Suite(Settings):
     """Seeds of the trainings; every variant is trained once with each."""
     settings: Annotated[Overrides, Field(default_factory=dict)]
     """Settings of all variants that differ from the profile's, by group."""
+    rivals: tuple[Literal["vit-logistic-regression"], ...] = ()
+    """Models trained beside the full network, on its cached maps, and set against it as if they were variants."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=2)]
     """The variants, in the order of training and of the tables; one is "full"."""
 
@@ -73,7 +75,7 @@ def read_suite(path: Path) -> Resolved:
     base = _over(tomllib.loads(base_path.read_text(encoding="utf-8")), suite.settings)
     configurations = {
         (variant.name, seed): validated(
-            _over(_over(base, variant.settings), {"fit": {"rivals": [], "seed": seed}}),
+            _over(_over(base, variant.settings), {"fit": {"rivals": _beside(suite, variant), "seed": seed}}),
             source=f"{path}, variant {variant.name}",
         )
         for variant in suite.variants
@@ -81,6 +83,11 @@ def read_suite(path: Path) -> Resolved:
     }
     _refuse_twins(path, suite, configurations)
     return Resolved(path=path, sha256=file_sha256(path), suite=suite, configurations=configurations)
+
+
+def _beside(suite: Suite, variant: Variant) -> list[str]:
+    """The models that are trained in this variant's runs, beside it."""
+    return list(suite.rivals) if variant.name == FULL else []
 
 
 def _over(base: Mapping[str, Any], changes: Overrides) -> dict[str, Any]:
@@ -97,6 +104,7 @@ def _faults(suite: Suite) -> list[str]:
     ]
     if len(set(suite.seeds)) < len(suite.seeds):
         faults.append(f"seeds: each one once; received {list(suite.seeds)}")
+    faults += [f"variants: {name} is the name of a rival" for name in suite.rivals if name in names]
     full = [variant for variant in suite.variants if variant.name == FULL]
     if not full or full[0].settings:
         faults.append(f"variants: one must be {FULL!r} and have no settings of its own: all others are set against it")
