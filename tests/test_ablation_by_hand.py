@@ -226,7 +226,7 @@ def test_draws_are_enough_for_holms_strictest_step(runs: dict[str, Run]) -> None
 
 def test_a_study_without_a_finished_run_is_empty() -> None:
     arms = [Arm(name="full", module="", instead="", runs={})]
-    assert ablation_content(arms, full="full") == {"variants": [], "rare_classes": [], "n_patients": 0}
+    assert ablation_content(arms, full="full") == {"variants": [], "rare_classes": [], "n_patients": 0, "tirads": None}
 
 
 def test_figures_that_never_vary_have_no_interval(tmp_path: Path) -> None:

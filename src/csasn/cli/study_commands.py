@@ -1,8 +1,9 @@
 """Commands on a study: many runs over one cohort and one split."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from csasn.cli.bars import Bars
 from csasn.cli.outcome import EXIT_ITEMS_SET_ASIDE, wrote
@@ -18,8 +19,14 @@ class Ablate:
     """TOML file of variants, for instance configs/suites/paper.toml."""
     out: Path
     """Study folder to make, or to go on with."""
+    engine: Literal["local", "ray"] = "local"
+    """Trainings on this machine, or as tasks of a Ray cluster that runs already (extra cluster)."""
     workers: int = 1
-    """Processes that train at once, each with its share of the cores; 1 trains in this one."""
+    """local: processes that train at once, each with its share of the cores; 1 trains in this one."""
+    cpus: int = 1
+    """ray: cores of each training, and threads that it takes."""
+    gpus: float = 0.0
+    """ray: GPUs of each training; half of one lets two trainings share it."""
 
     def __call__(self) -> int:
         """Do what is not finished; exit code 3 where units failed."""
@@ -29,9 +36,17 @@ class Ablate:
         from csasn.files import read_json
         from csasn.report.ablation import report_study
         from csasn.study.ablate import ablate
+        from csasn.study.engine import Engine, run_local
 
         with Bars() as bars:
-            path = ablate(self.cohort, resolved, self.out, workers=self.workers, report=bars.report, say=bars.say)
+            engine: Engine
+            if self.engine == "ray":
+                from csasn.study.on_ray import run_ray
+
+                engine = partial(run_ray, cpus=self.cpus, gpus=self.gpus, report=bars.report)
+            else:
+                engine = partial(run_local, workers=self.workers, report=bars.report, say=bars.say)
+            path = ablate(self.cohort, resolved, self.out, engine=engine, say=bars.say)
         code = wrote("study", report_study(path))
         units: Any = read_json(path)["units"]
         for unit in units:

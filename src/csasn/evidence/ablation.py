@@ -15,6 +15,7 @@ import polars as pl
 
 from csasn.config import EvaluateSettings
 from csasn.errors import MismatchError, listing
+from csasn.evidence.ablation_rule import drawn_by_level
 from csasn.evidence.ablation_words import ArmDifference, paragraph
 from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, per_unit
 from csasn.evidence.comparison import Difference, Drawn, detectable_difference, holm, paired_difference
@@ -22,6 +23,7 @@ from csasn.evidence.intervals import wilson
 from csasn.evidence.measures import EVERY_CLASS, too_few
 from csasn.evidence.ranking import Array, ratio
 from csasn.evidence.record import finite
+from csasn.evidence.resampled import Resampled
 from csasn.evidence.resampling import bootstrap
 from csasn.evidence.run_differences import Reading, read_at
 from csasn.evidence.two_runs import FEWEST_DRAWS
@@ -65,12 +67,13 @@ class ArmFigure:
 class ArmReading:
     """The mean of some seeds' readings: figures in order, and the draws of those that are estimable.
 
-    `found` (n,) is what each patient adds to the mean sensitivity for the rare classes.
+    `found` (n,) is what each patient adds to the mean sensitivity for the rare classes; `resampled` has the patients.
     """
 
     figures: tuple[ArmFigure, ...]
     draws: dict[Key, Drawn]
     found: Array
+    resampled: Resampled
 
 
 def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
     """
     runs = [run for arm in arms for run in arm.runs.values()]
     if not runs:
-        return {"variants": [], "rare_classes": [], "n_patients": 0}
+        return {"variants": [], "rare_classes": [], "n_patients": 0, "tirads": None}
     _refuse_other_splits(runs)
     settings = _settings(runs[0], n_variants=len(arms) - 1)
     classes, rare = runs[0].classes(), rare_classes(runs[0].manifest())
@@ -95,12 +98,30 @@ def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
         if arm.name != full and shared:
             pairs[arm.name] = read(_frames(reference, shared), reference.model), read(_frames(arm, shared), arm.model)
     told = _differences(pairs, settings)
+    by_level = _by_level(reference, of_arm.get(full), settings)
     return {
         "confidence": settings.confidence,
         "n_bootstrap": settings.n_bootstrap,
         "rare_classes": list(rare),
         "n_patients": next(iter(of_arm.values())).figures[0].n,
         "variants": [_described(arm, of_arm, told.get(arm.name, []), read, settings.confidence) for arm in arms],
+        "tirads": by_level,
+    }
+
+
+def _by_level(reference: Arm, full: ArmReading | None, settings: EvaluateSettings) -> dict[str, Any] | None:
+    """Malignancy told by the TI-RADS level alone, and the full network less it; None where a nodule has no level."""
+    if full is None or (of_full := full.draws.get((MALIGNANCY, "auroc"))) is None:
+        return None
+    drawn = drawn_by_level(full.resampled, next(iter(reference.runs.values())).manifest(), settings)
+    if drawn is None:
+        return None
+    estimate, low, high = finite(_ends(drawn, settings.confidence))
+    difference = paired_difference(of_full, drawn, confidence=settings.confidence)
+    n = int(full.resampled.units.malignant.size)
+    return {
+        "figure": asdict(ArmFigure(target=MALIGNANCY, metric="auroc", estimate=estimate, low=low, high=high, n=n)),
+        "difference": {"estimate": difference.estimate, "low": difference.low, "high": difference.high},
     }
 
 
@@ -199,7 +220,7 @@ def read_arm(reading: Reading, classes: ClassList, rare: tuple[str, ...], settin
     found = np.zeros(units.y_true.size)
     for each in shares.values():
         found += each.hits / each.n / len(shares)
-    return ArmReading(figures=tuple(figures), draws=draws, found=found)
+    return ArmReading(figures=tuple(figures), draws=draws, found=found, resampled=reading.resampled)
 
 
 def _ends(drawn: Drawn | None, confidence: float) -> tuple[float, float, float] | None:

@@ -160,7 +160,7 @@ def biopsies(
         if reference == RULE and not known.all():
             unknown, n = table.filter(~pl.Series(known))["patient_id"].n_unique(), table["patient_id"].n_unique()
             note = f"not estimable: {unknown} of {n} patients lack a TI-RADS level or nodule size"
-            found.append(_row(reference, None, None, n=len(table), note=note))
+            found.append(_row(reference, None, None, n=int((table["partition"] == "test").sum()), note=note))
             continue
         wanted = None if reference == RULE else settings.fixed_sensitivity
         model, note = _model_calls(table, classes, by_reference, wanted)

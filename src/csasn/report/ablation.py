@@ -182,7 +182,21 @@ def _figures(content: dict[str, Any], variants: Rows) -> Section:
         rows=by_seed,
         folded=True,
     )
-    return Section(id="figures", title="Every variant", short="Every variant", blocks=(table, seeds))
+    level = Words(text=_by_level(content["tirads"]))
+    return Section(id="figures", title="Every variant", short="Every variant", blocks=(table, level, seeds))
+
+
+def _by_level(told: dict[str, Any] | None) -> str:
+    """The radiologists' level beside the full network, in words."""
+    if told is None:
+        return "No TI-RADS level to compare with: not every nodule of the cohort has one, or one class is missing."
+    figure, less = told["figure"], told["difference"]
+    words = f"The TI-RADS level alone tells malignancy with an AUROC of {_ends(figure)} on {figure['n']:,} patients"
+    if less["estimate"] is None:
+        return f"{words}."
+    higher, sign = ("higher", 1) if less["estimate"] >= 0 else ("lower", -1)
+    ends = [None if each is None else sign * each for each in (less["low"], less["high"])][::sign]
+    return f"{words}; the full network's is {higher} by {ends_text(sign * less['estimate'], *ends, digits=3)}."
 
 
 def _cost(content: dict[str, Any], variants: Rows, simulated: bool) -> Section:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from csasn.evidence.ablation import Arm, ablation_content
 from csasn.files import write_json
-from csasn.learning.following import Report
 from csasn.study.cost import Cost, cost_of, cost_of_logistic_regression
-from csasn.study.engine import run_local
+from csasn.study.engine import Engine
 from csasn.study.suite import FULL, Resolved
 from csasn.study.units import FAILURE, Outcome, StudyUnit, make_units
 
@@ -16,9 +15,7 @@ STUDY = "study.json"
 RIVALS = {"vit-logistic-regression": "logistic regression on the ViT's class token"}
 
 
-def ablate(
-    cohort: Path, resolved: Resolved, study: Path, *, workers: int, report: Report, say: Callable[[str], None]
-) -> Path:
+def ablate(cohort: Path, resolved: Resolved, study: Path, *, engine: Engine, say: Callable[[str], None]) -> Path:
     """Do every unit that is not finished, and write study.json of those that are; failures are listed in it.
 
     Raises MismatchError where a unit's folder belongs to another cohort or other settings: then nothing is done.
@@ -31,7 +28,7 @@ def ablate(
         ended = f"FAILED, {outcome.error.splitlines()[0]}" if outcome.error else f"{outcome.seconds:.0f} s"
         say(f"{outcome.name}: {ended}")
 
-    run_local(left, workers=workers, report=report, say=say, done=done)
+    engine(left, done=done)
     return write_study(cohort, resolved, study, units)
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol
 
 import torch
 
@@ -13,6 +14,13 @@ from csasn.study.units import Outcome, StudyUnit, do_unit
 
 Say = Callable[[str], None]
 Done = Callable[[Outcome], None]
+
+
+class Engine(Protocol):
+    """Does every unit somewhere; `done` is told how each ended, in the order of ending."""
+
+    def __call__(self, units: Sequence[StudyUnit], *, done: Done) -> None:
+        """Come back when all have ended."""
 
 
 def run_local(units: Sequence[StudyUnit], *, workers: int, report: Report, say: Say, done: Done) -> None:

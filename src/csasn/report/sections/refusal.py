@@ -75,14 +75,14 @@ def refusal(material: Material) -> Section | None:
 
 
 def refuse_too_many(refused: list[dict[str, Any]], promised: float) -> str:
-    """Which detectors refuse more of the known test patients than promised, as at a scanner new to the model."""
+    """Which detectors refuse more of the known test patients than promised, be it at a scanner new to the model."""
     every = [row for row in refused if row["target"] == "all" and row["low"] is not None and row["low"] > promised]
     if not every:
         return ""
     named = ", ".join(f"{row['detector']} {ends_text(row['share'], row['low'], row['high'])}" for row in every)
     return (
-        f"MORE known test patients are refused than the promised {promised:.2f}: {named}. The threshold does not carry "
-        "over to them: at a site or scanner that training has not seen, it has to be set anew on patients from there."
+        f"MORE known test patients are refused than the promised {promised:.2f}: {named}. The threshold, set on "
+        "tuning patients, is too tight for them: where the model is to read, it has to be set on patients from there."
     )
 
 
