@@ -1,4 +1,4 @@
-"""The report and a comparison in a real browser: nothing on the console, nothing beyond the edge, pages that print."""
+"""The report, a comparison and a study in a real browser: nothing on the console, nothing beyond the edge, pages that print."""
 
 import re
 import shutil
@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from csasn.evidence.ablation import Arm, ablation_content
 from csasn.evidence.evaluate import evaluate_run
 from csasn.evidence.two_runs import compare_runs
+from csasn.files import write_json
+from csasn.report.ablation import report_study
 from csasn.report.compared import report_comparison
 from csasn.report.page import report_run
 from synthetic_maps import explain_by_hand
@@ -50,8 +54,50 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report_comparison(compare_runs(first, second, folder / "out"))
 
 
+MODULES = {
+    "cnn-only": ("Transformer branch", "CNN alone"),
+    "pooled-fusion": ("Fusion of maps", "pooled vectors"),
+    "linear": ("Residual multiscale classifier", "pooling alone"),
+    "classes-inverse-frequency": ("Dynamic class weights", "inverse frequency"),
+    "vit-logistic-regression": ("CSASN", "logistic regression on the ViT's class token"),
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As many variants as make a page, one of them failed; each reads a little worse than the one before."""
+    folder = tmp_path_factory.mktemp("study")
+    arms, units = [], []
+    for number, name in enumerate(["full", *MODULES]):
+        run = make_run(folder / name)
+        frame = pl.read_parquet(run.path("predictions.parquet"))
+        worse = 0.8**number
+        frame.with_columns(
+            cs.starts_with("logit_") * worse, cs.starts_with("probability_") * worse + 0.1
+        ).write_parquet(run.path("predictions.parquet"))
+        run.finish("predict", inputs=("split.csv",), outputs=("predictions.parquet",))
+        module, instead = MODULES.get(name, ("", ""))
+        arms.append(Arm(name=name, module=module, instead=instead, runs={0: run}))
+        units.append({"name": f"{name}-seed0", "variant": name, "seed": 0, "state": "finished", "error": ""})
+    error = "csasn.errors.BadInputError: timm has no network named no_such_net. Near it: see timm.list_models()."
+    units.append({"name": "broken-seed0", "variant": "broken", "seed": 0, "state": "failed", "error": error})
+    content = ablation_content(arms, full="full") | {
+        "cohort": "four-hospitals",
+        "simulated": True,
+        "scheme": "leave-one-site-out",
+        "suite": {"file": "paper.toml", "sha256": "0" * 64, "seeds": [0]},
+        "units": units,
+        "costs": {
+            arm.name: {"parameters": 26_000_000, "gflops": 5.5 + k, "images_per_s": 535.0, "training_minutes": 2.5}
+            for k, arm in enumerate(arms)
+        },
+    }
+    write_json(folder / "study.json", content)
+    return report_study(folder / "study.json")
+
+
 @pytest.mark.parametrize("width_px", [1280, 390])
-@pytest.mark.parametrize(("name", "fewest_figures"), [("report", 6), ("comparison", 2)])
+@pytest.mark.parametrize(("name", "fewest_figures"), [("report", 6), ("comparison", 2), ("study", 2)])
 def test_nothing_on_the_console_and_nothing_beyond_the_edge(
     browser: Browser, request: pytest.FixtureRequest, name: str, fewest_figures: int, width_px: int
 ) -> None:
@@ -70,7 +116,7 @@ def test_nothing_on_the_console_and_nothing_beyond_the_edge(
     page.close()
 
 
-@pytest.mark.parametrize("name", ["report", "comparison"])
+@pytest.mark.parametrize("name", ["report", "comparison", "study"])
 def test_every_name_in_the_list_of_sections_leads_to_one(
     browser: Browser, request: pytest.FixtureRequest, name: str
 ) -> None:
@@ -85,7 +131,7 @@ def test_every_name_in_the_list_of_sections_leads_to_one(
     page.close()
 
 
-@pytest.mark.parametrize(("name", "fewest", "most"), [("report", 5, 30), ("comparison", 2, 6)])
+@pytest.mark.parametrize(("name", "fewest", "most"), [("report", 5, 30), ("comparison", 2, 6), ("study", 2, 8)])
 def test_it_prints_to_a_sane_number_of_pages(
     browser: Browser, request: pytest.FixtureRequest, name: str, fewest: int, most: int
 ) -> None:
