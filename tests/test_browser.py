@@ -1,4 +1,4 @@
-"""The report, a comparison and a study in a real browser: nothing on the console, nothing beyond the edge, pages that print."""
+"""Report, comparison and study in a real browser: nothing on the console, nothing beyond the edge, pages that print."""
 
 import re
 import shutil

@@ -1,6 +1,8 @@
 """A study on a Ray cluster of this machine: the numbers of the local engine, and what a cluster cannot do, said."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,20 +66,6 @@ def content_of(study: Path) -> dict[str, Any]:
     return content
 
 
-def test_without_a_cluster_it_says_how_to_start_one(
-    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The first of this file: Ray finds any cluster of this machine, the tests' own too."""
-    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-    from ray._private.services import find_gcs_addresses
-
-    if find_gcs_addresses():
-        pytest.skip("a Ray cluster runs on this machine")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert ablate(cohort, tmp_path / "study", "--engine", "ray") == 1
-    assert "takes a Ray cluster that runs already; there is none" in capsys.readouterr().err
-
-
 def test_ray_and_two_local_workers_give_the_same_predictions(
     cohort: Path, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +87,23 @@ def test_a_unit_that_no_node_can_take_is_refused(
     monkeypatch.setenv("RAY_ADDRESS", cluster)
     assert ablate(cohort, tmp_path / "study", "--engine", "ray", "--cpus", "3", "--gpus", "0.5") == 1
     assert "what a unit needs, 3 cores and 0.5 GPUs; the cluster has 2 cores, 0 GPUs" in capsys.readouterr().err
+
+
+def test_where_nobody_answers_it_says_how_to_start_a_cluster(cohort: Path, tmp_path: Path) -> None:
+    """In a process of its own, as Ray reads how often it is to try when it is imported; it takes 40 seconds."""
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    (tmp_path / "suite.toml").write_text(SUITE)
+    command = [sys.executable, "-m", "csasn", "ablate", "--cohort", cohort, "--suite", tmp_path / "suite.toml"]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "study", "--engine", "ray"],
+        env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "takes a Ray cluster that runs already; there is none" in done.stderr
 
 
 def test_without_ray_it_names_the_extra(

@@ -1,5 +1,6 @@
 """The Ray engine: units as tasks of a Ray cluster that runs already, one a task, with the resources that each needs."""
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -68,6 +69,9 @@ def _refuse_too_much(nodes: Sequence[dict[str, Any]], *, cpus: int, gpus: float)
 
 
 def _imported() -> Any:
+    os.environ.setdefault(
+        "RAY_NUM_REDIS_GET_RETRIES", "1"
+    )  # else it tries an address where nobody answers for 13 minutes
     try:
         return import_module("ray")
     except ImportError as error:
