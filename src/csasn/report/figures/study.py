@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from csasn.report.drawing import INK, PALETTE, QUIET, blank
 from csasn.report.figures.forest import ends_of, forest
@@ -68,8 +69,9 @@ def quality_against_cost(points: Sequence[Point]) -> Figure:
     costs = [cost for _, cost, _ in points]
     if max(costs) > SPREAD * min(costs):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Work of reading one image, GFLOPs")
     axes.set_ylabel("Macro AUROC per patient")
     axes.margins(x=0.15)
