@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Let glibc keep the memory of freed tensors of up to 32 MiB for the next ones; whether there is a glibc to ask.
 
     By default it gives them back to the kernel, which hands every page out anew, and zeroed, at each step, unless glibc
-    has raised its own threshold in time: on a CPU 0 to 17 % of a step of the lite profile on cached maps. The process
+    has raised its own threshold in time: on a CPU 0 to 16 % of a step of the lite profile on cached maps. The process
     stays as large as it once was, and no larger.
     """
     if platform.libc_ver()[0] != "glibc":
