@@ -29,7 +29,6 @@ def told(logits: torch.Tensor, malignancy: torch.Tensor) -> Output:
         energy=nothing,
         features={},
         fused_map=nothing,
-        refined_map=nothing,
         channel_gate=None,
         spatial_gate=None,
         embedding=nothing,
