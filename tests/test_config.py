@@ -80,6 +80,15 @@ def test_one_correction_is_accepted(classes: str, sampling: str, also: str) -> N
     validated({"loss": {"classes": also}, "fit": {"sampling": "patient-balanced"}}, source="test")
 
 
+def test_gradnorm_needs_a_part_that_the_tasks_share() -> None:
+    bare = {"classifier": "linear", "attention": "none"}
+    with pytest.raises(BadInputError, match="there is none below the heads that learns"):
+        validated({"network": bare, "loss": {"tasks": "gradnorm"}}, source="test")
+    validated({"network": bare}, source="test")
+    for kept, value in bare.items():
+        validated({"network": {kept: value}, "loss": {"tasks": "gradnorm"}}, source="test")
+
+
 @pytest.mark.parametrize("content", [b"[fit\n", b"\xff\xfe"])
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.toml"

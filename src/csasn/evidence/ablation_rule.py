@@ -1,4 +1,4 @@
-"""What the radiologists' own level says of malignancy, as one more rival of a study where the manifest has it."""
+"""What the manifest's TI-RADS level says of malignancy, beside the full network of a study."""
 
 import numpy as np
 import polars as pl

@@ -25,8 +25,8 @@ def over_lines(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class _Summary(Function):
     """The map goes through, so that whoever goes on with it sends all three gradients back at once.
 
-    torch would make a whole map of each summary's gradient, as the map does not lie in memory, and add the three up:
-    on a CPU, where a frozen network's head waits for memory, that was a quarter of a training step.
+    torch would make a whole map of each summary's gradient, laid out otherwise than the map, and add the three up: on a
+    CPU the head of a frozen network waits for memory, and what such a step moves is what it costs.
     """
 
     @staticmethod

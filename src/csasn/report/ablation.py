@@ -187,7 +187,7 @@ def _figures(content: dict[str, Any], variants: Rows) -> Section:
 
 
 def _by_level(told: dict[str, Any] | None) -> str:
-    """The radiologists' level beside the full network, in words."""
+    """The TI-RADS level beside the full network, in words."""
     if told is None:
         return "No TI-RADS level to compare with: not every nodule of the cohort has one, or one class is missing."
     figure, less = told["figure"], told["difference"]

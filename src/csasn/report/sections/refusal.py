@@ -75,7 +75,7 @@ def refusal(material: Material) -> Section | None:
 
 
 def refuse_too_many(refused: list[dict[str, Any]], promised: float) -> str:
-    """Which detectors refuse more of the known test patients than promised, be it at a scanner new to the model."""
+    """Which detectors refuse more of the known test patients than promised, in words; empty where none does."""
     every = [row for row in refused if row["target"] == "all" and row["low"] is not None and row["low"] > promised]
     if not every:
         return ""
