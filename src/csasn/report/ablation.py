@@ -34,8 +34,8 @@ HOW_TO_READ = (
     "shown four times in five, and how many patients the one seen would take.",
     "Rare AUROC and rare sensitivity are means over the rare classes; sensitivity is at each fold's own threshold, "
     "frozen on its tuning partition, of a class against all others. Its p exchanges what both call a patient.",
-    "Rare sensitivity says nothing of how many other patients are called at those thresholds: at a site that training has "
-    "not seen, a network that calls more finds more. Read it beside rare AUROC, which no threshold moves.",
+    "Rare sensitivity says nothing of how many other patients are called at those thresholds: at a site that training "
+    "has not seen, a network that calls more finds more. Read it beside rare AUROC, which no threshold moves.",
 )
 
 
