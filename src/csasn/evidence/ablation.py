@@ -21,7 +21,7 @@ from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, per_unit
 from csasn.evidence.comparison import Difference, Drawn, detectable_difference, holm, paired_difference
 from csasn.evidence.intervals import wilson
 from csasn.evidence.measures import EVERY_CLASS, too_few
-from csasn.evidence.ranking import Array, ratio
+from csasn.evidence.ranking import Array, cuts, ranking, ratio
 from csasn.evidence.record import finite
 from csasn.evidence.resampled import Resampled
 from csasn.evidence.resampling import bootstrap
@@ -33,7 +33,15 @@ from csasn.schema import ClassList, rare_classes
 
 RARE = "rare classes"  # the target whose figures are means over the rare classes
 # What is tested, the first of it being what a module is judged by; each is a family of its own over all variants.
-TESTED = ((EVERY_CLASS, "macro_auroc"), (RARE, "auroc"), (RARE, "sensitivity"), (EVERY_CLASS, "macro_f1"))
+EQUAL = "sensitivity_at_specificity"  # at one specificity for all variants, where frozen thresholds have each its own
+TESTED = (
+    (EVERY_CLASS, "macro_auroc"),
+    (RARE, "auroc"),
+    (RARE, EQUAL),
+    (RARE, "sensitivity"),
+    (EVERY_CLASS, "macro_f1"),
+)
+OF_CLASS = ("auroc", EQUAL, "sensitivity")  # each rare class's own figures, in order
 Key = tuple[str, str]  # target and metric
 
 
@@ -102,6 +110,7 @@ def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
     return {
         "confidence": settings.confidence,
         "n_bootstrap": settings.n_bootstrap,
+        "fixed_specificity": settings.fixed_specificity,
         "rare_classes": list(rare),
         "n_patients": next(iter(of_arm.values())).figures[0].n,
         "variants": [_described(arm, of_arm, told.get(arm.name, []), read, settings.confidence) for arm in arms],
@@ -202,16 +211,17 @@ def read_arm(reading: Reading, classes: ClassList, rare: tuple[str, ...], settin
     draws = {key: drawn for key in keys if (drawn := reading.resampled.draws(*key)) is not None}
     shares = _sensitivities(reading, classes, rare, settings)
     draws |= {(name, "sensitivity"): each.drawn for name, each in shares.items()}
-    for metric in ("auroc", "sensitivity"):
+    draws |= {(name, EQUAL): drawn for name, drawn in _at_equal_specificity(reading, rare, settings).items()}
+    for metric in OF_CLASS:
         own = [draws[name, metric] for name in rare if (name, metric) in draws]
         if own:
             draws[RARE, metric] = float(np.mean([each for each, _ in own])), np.mean([each for _, each in own], axis=0)
     units = reading.resampled.units
     n_of = {name: int((units.y_true == classes.names.index(name)).sum()) for name in rare}
     figures = []
-    for key in (*TESTED, (MALIGNANCY, "auroc"), *((name, m) for name in rare for m in ("auroc", "sensitivity"))):
+    for key in (*TESTED, (MALIGNANCY, "auroc"), *((name, metric) for name in rare for metric in OF_CLASS)):
         ends, n = _ends(draws.get(key), settings.confidence), int(units.known.sum())
-        if key[1] == "sensitivity":
+        if key[1] in (EQUAL, "sensitivity"):
             n = n_of.get(key[0], sum(n_of.values()))
         if key[1] == "sensitivity" and key[0] in shares:  # where all or none are found, draws have no width
             ends = shares[key[0]].ends(settings.confidence)
@@ -244,6 +254,32 @@ class Share:
     def ends(self, confidence: float) -> tuple[float, float, float]:
         """The share with Wilson's interval."""
         return (self.drawn[0], *wilson(int(self.hits.sum()), self.n, confidence))
+
+
+def _at_equal_specificity(reading: Reading, rare: tuple[str, ...], settings: EvaluateSettings) -> dict[str, Drawn]:
+    """Each rare class's sensitivity where `fixed_specificity` of the other patients are not called, in every draw."""
+    units, ranked = reading.resampled.units, {}
+    for name in rare:
+        binary = units.binary(name)
+        if not too_few(name, binary):
+            ranked[name] = ranking(binary.y_true, binary.y_prob)
+    if not ranked:
+        return {}
+
+    def sensitivities(weights: Array) -> Array:
+        known = weights[..., units.known]
+        return np.stack(
+            [cuts(each, known).sensitivity_at(settings.fixed_specificity) for each in ranked.values()], axis=-1
+        )
+
+    found = bootstrap(
+        units.patients,
+        sensitivities,
+        strata=units.strata(),
+        n_draws=settings.n_bootstrap,
+        confidence=settings.confidence,
+    )
+    return {name: (float(found.estimate[k]), found.draws[:, k]) for k, name in enumerate(ranked)}
 
 
 def _sensitivities(

@@ -63,7 +63,7 @@ def sentence(row: ArmDifference, *, level: str) -> str:
 
 def reach(row: ArmDifference) -> str:
     """What these patients could have shown, and how many could tell."""
-    of_these = " of these classes" if row.metric == "sensitivity" else ""
+    of_these = " of these classes" if row.metric.startswith("sensitivity") else ""
     words = (
         f"with these {row.n:,} patients{of_these} a true difference of {row.detectable:.3f} would have been found four "
         "times in five"

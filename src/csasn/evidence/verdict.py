@@ -9,6 +9,7 @@ WORDS = {
     "ece": "calibration error (ECE)",
     "auroc": "AUROC",
     "sensitivity": "sensitivity",
+    "sensitivity_at_specificity": "sensitivity at equal specificity",
     "specificity": "specificity",
 }
 

@@ -14,12 +14,18 @@ from csasn.report.records import ends_text, number, p_text
 from csasn.report.rendering import rendered, write_blocks
 
 Rows = Sequence[dict[str, Any]]
-MACRO, RARE_SENSITIVITY = ("all", "macro_auroc"), ("rare classes", "sensitivity")
+MACRO, RARE_SENSITIVITY = ("all", "macro_auroc"), ("rare classes", "sensitivity_at_specificity")
 NAMES = {
     MACRO: "Macro AUROC",
     ("rare classes", "auroc"): "Rare AUROC",
-    RARE_SENSITIVITY: "Rare sensitivity",
+    RARE_SENSITIVITY: "Rare sensitivity at equal specificity",
+    ("rare classes", "sensitivity"): "Rare sensitivity at frozen thresholds",
     ("all", "macro_f1"): "Macro F1",
+}
+METRICS = {
+    "auroc": "AUROC",
+    "sensitivity_at_specificity": "sensitivity at equal specificity",
+    "sensitivity": "sensitivity at frozen thresholds",
 }
 HOW_TO_READ = (
     "All variants were trained and tested on one split, with the same seeds and the same settings but for those that "
@@ -29,13 +35,14 @@ HOW_TO_READ = (
     "Intervals are over patients, drawn again within their classes, with the same draws for every variant. They hold "
     "the trained networks fixed: what another seed would add is in the table by seed, not in the interval.",
     "A difference is full minus variant: above 0, the full network is better and the module helps. The verdict is that "
-    "of macro AUROC. p is adjusted by Holm over all variants, for each of the four figures apart.",
+    "of macro AUROC. p is adjusted by Holm over all variants, for each of the five figures apart.",
     "Cannot be told is not the same as no effect: each such sentence says which difference these patients would have "
     "shown four times in five, and how many patients the one seen would take.",
-    "Rare AUROC and rare sensitivity are means over the rare classes; sensitivity is at each fold's own threshold, "
-    "frozen on its tuning partition, of a class against all others. Its p exchanges what both call a patient.",
-    "Rare sensitivity says nothing of how many other patients are called at those thresholds: at a site that training "
-    "has not seen, a network that calls more finds more. Read it beside rare AUROC, which no threshold moves.",
+    "Rare figures are means over the rare classes, each against all other patients. Equal specificity: for every "
+    "variant, the cut that leaves {specificity:.2f} of the other patients uncalled, found on the tested patients "
+    "themselves. Frozen thresholds: each fold's own, from its tuning partition; p exchanges what both call a patient.",
+    "At frozen thresholds a network that calls more patients finds more: at a site that training has not seen, that "
+    "says where its probabilities lie, not what it can tell apart. Which module helps is read at equal specificity.",
 )
 
 
@@ -50,10 +57,8 @@ def report_study(path: Path) -> Path:
             _modules(content, variants, simulated),
             _figures(content, variants),
             _cost(content, variants, simulated),
+            _reading(content),
         ]
-    sections.append(
-        Section(id="reading", title="How to read this", short="How to read this", blocks=(Words(items=HOW_TO_READ),))
-    )
     write_blocks(path.parent, sections)
     page = path.with_name("study.html")
     suite: Any = content["suite"]
@@ -69,6 +74,11 @@ def report_study(path: Path) -> Path:
         ),
     )
     return page
+
+
+def _reading(content: dict[str, Any]) -> Section:
+    items = tuple(each.format(specificity=content["fixed_specificity"]) for each in HOW_TO_READ)
+    return Section(id="reading", title="How to read this", short="How to read this", blocks=(Words(items=items),))
 
 
 def _headline(content: dict[str, Any], variants: Rows) -> str:
@@ -133,7 +143,7 @@ def _differences(judged: Rows) -> Table:
         [
             row["module"],
             row["instead"],
-            NAMES.get((each["target"], each["metric"]), f"{each['target']} {each['metric']}"),
+            _named(each),
             _ends(each),
             p_text(each["p"]),
             p_text(each["p_holm"]),
@@ -160,11 +170,13 @@ def _differences(judged: Rows) -> Table:
     return Table(name="differences", caption="Every difference", head=head, rows=rows, folded=True)
 
 
+def _named(row: dict[str, Any]) -> str:
+    """What a figure or a difference is called in a table."""
+    return NAMES.get((row["target"], row["metric"])) or f"{row['target']} {METRICS[row['metric']]}"
+
+
 def _figures(content: dict[str, Any], variants: Rows) -> Section:
-    names = [
-        NAMES.get((each["target"], each["metric"]), f"{each['target']} {each['metric']}".replace("auroc", "AUROC"))
-        for each in variants[0]["figures"]
-    ]
+    names = [_named(each) for each in variants[0]["figures"]]
     table = Table(
         name="figures",
         caption=f"Every variant on {content['n_patients']:,} patients; "
