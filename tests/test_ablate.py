@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -168,6 +171,34 @@ def threads_of_a_worker() -> Iterator[int]:
     torch.set_num_threads(own)
     yield own
     torch.set_num_threads(before)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the children of a process")
+def test_workers_end_with_the_process_that_began_them(cohort: Path, tmp_path: Path) -> None:
+    """Killed outright, it can tell them nothing; alone they would go on, here for 2,000 epochs."""
+    study, suite, code = tmp_path / "study", tmp_path / "suite.toml", "from csasn.cli import main; main()"
+    long = "[settings.fit]\nfrozen_epochs = 2000\npatience_epochs = 2000\n\n[[variants]]"
+    base = SMOKE.read_text().replace("../smoke.toml", str(CONFIGS / "smoke.toml"))
+    suite.write_text(base.replace("[[variants]]", long, 1))
+    command = ["ablate", "--cohort", str(cohort), "--suite", str(suite), "--out", str(study), "--workers", "2"]
+    with subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL) as begun:
+        until(lambda: any((study / "units").glob("*/checkpoints")), within_s=120)
+        workers = children_of(begun.pid)
+        begun.kill()
+    assert len(workers) >= 2
+    until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers), within_s=60)
+    assert not list((study / "units").glob("*/failure.txt"))
+
+
+def until(happened: Callable[[], bool], *, within_s: float) -> None:
+    last = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < last, f"not within {within_s} s"
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
