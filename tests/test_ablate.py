@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from csasn.cli import main
 from csasn.runs import open_run
 from miniature_study import CONFIGS, SMOKE, ablate, content_of, simulate
 
@@ -149,6 +150,13 @@ def test_a_failure_is_listed_and_stops_no_other(
     assert [bool(each["figures"]) for each in content["variants"]] == [False, True, True, True]
     assert "timm has no network named no_such_net" in (again / "study.html").read_text()
     assert "Traceback" in (again / "units/broken-seed0/failure.txt").read_text()
+
+
+def test_what_no_unit_could_do_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["simulate", "--out", str(tmp_path / "cohort"), "--patients", "20", "--sites", "1"])
+    assert ablate(tmp_path / "cohort", tmp_path / "study", SMOKE, "--scheme", "leave-one-site-out") == 1
+    assert capsys.readouterr().err.count("needs at least 2 sites") == 1
+    assert not list((tmp_path / "study/units").glob("*/failure.txt"))
 
 
 def test_other_settings_in_the_same_folder_are_refused_before_anything_is_done(

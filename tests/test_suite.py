@@ -75,3 +75,11 @@ def test_every_suite_of_the_project_can_be_read(path: Path) -> None:
     groups = ("split", "imaging", "augmentation", "predict", "evaluate")
     for group in groups:
         assert len({str(getattr(each, group)) for each in resolved.configurations.values()}) == 1
+
+
+def test_a_given_scheme_takes_the_place_of_the_suites() -> None:
+    own, given = read_suite(SUITES / "paper.toml"), read_suite(SUITES / "paper.toml", "grouped-kfold")
+    assert {each.split.scheme for each in own.configurations.values()} == {"leave-one-site-out"}
+    assert {each.split.scheme for each in given.configurations.values()} == {"grouped-kfold"}
+    for key, configuration in given.configurations.items():
+        assert configuration.model_copy(update={"split": own.configurations[key].split}) == own.configurations[key]

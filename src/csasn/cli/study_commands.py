@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from csasn.cli.bars import Bars
 from csasn.cli.outcome import EXIT_ITEMS_SET_ASIDE, wrote
+from csasn.config import Scheme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,8 @@ class Ablate:
     """TOML file of variants, for instance configs/suites/paper.toml."""
     out: Path
     """Study folder to make, or to go on with."""
+    scheme: Scheme | None = None
+    """How patients are split, where not as the suite says: grouped-kfold for a cohort of one site."""
     engine: Literal["local", "ray"] = "local"
     """Trainings on this machine, or as tasks of a Ray cluster that runs already (extra cluster)."""
     workers: int = 1
@@ -32,7 +35,7 @@ class Ablate:
         """Do what is not finished; exit code 3 where units failed."""
         from csasn.study.suite import read_suite
 
-        resolved = read_suite(self.suite)  # before torch is imported: a wrong suite is refused at once
+        resolved = read_suite(self.suite, self.scheme)  # before torch is imported: a wrong one is refused at once
         from csasn.files import read_json
         from csasn.report.ablation import report_study
         from csasn.study.ablate import ablate

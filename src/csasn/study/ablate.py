@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from csasn.cohort.split import split_run
 from csasn.evidence.ablation import Arm, ablation_content
 from csasn.files import write_json
 from csasn.study.cost import Cost, cost_of, cost_of_logistic_regression
@@ -18,11 +19,15 @@ RIVALS = {"vit-logistic-regression": "logistic regression on the ViT's class tok
 def ablate(cohort: Path, resolved: Resolved, study: Path, *, engine: Engine, say: Callable[[str], None]) -> Path:
     """Do every unit that is not finished, and write study.json of those that are; failures are listed in it.
 
-    Raises MismatchError where a unit's folder belongs to another cohort or other settings: then nothing is done.
+    Raises MismatchError where a unit's folder belongs to another cohort or other settings, and BadInputError where the
+    cohort cannot be split as the suite says: then nothing is trained.
     """
     units = make_units(cohort, resolved, study)
     left = [unit for unit in units if not unit.finished()]
     say(f"{len(units)} units, {len(units) - len(left)} of them finished before.")
+
+    if left and not left[0].run.finished("split"):
+        split_run(left[0].run)  # what no unit could do is said once, not as a failure of every unit
 
     def done(outcome: Outcome) -> None:
         ended = f"FAILED, {outcome.error.splitlines()[0]}" if outcome.error else f"{outcome.seconds:.0f} s"

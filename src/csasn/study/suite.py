@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from csasn.config import Configuration, Settings
+from csasn.config import Configuration, Scheme, Settings
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256
 from csasn.settings_files import read_configuration, read_settings, validated
@@ -60,8 +60,8 @@ class Resolved:
     configurations: dict[tuple[str, int], Configuration]
 
 
-def read_suite(path: Path) -> Resolved:
-    """The suite of a TOML file.
+def read_suite(path: Path, scheme: Scheme | None = None) -> Resolved:
+    """The suite of a TOML file, its patients split by another scheme where one is given.
 
     Raises BadInputError, naming all of them, where settings are unknown, out of range or not a variant's to change,
     where names repeat or are no names, where there is no variant "full" without settings of its own, or where two
@@ -73,6 +73,8 @@ def read_suite(path: Path) -> Resolved:
     base_path = path.parent / suite.base
     read_configuration(base_path)  # so that a fault of the profile is told as the profile's
     base = _over(tomllib.loads(base_path.read_text(encoding="utf-8")), suite.settings)
+    if scheme:
+        base = _over(base, {"split": {"scheme": scheme}})
     configurations = {
         (variant.name, seed): validated(
             _over(_over(base, variant.settings), {"fit": {"rivals": _beside(suite, variant), "seed": seed}}),
