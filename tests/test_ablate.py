@@ -152,6 +152,21 @@ def test_a_failure_is_listed_and_stops_no_other(
     assert "Traceback" in (again / "units/broken-seed0/failure.txt").read_text()
 
 
+def test_named_variants_are_trained_alone(
+    cohort: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = tmp_path / "study"
+    assert ablate(cohort, some, SMOKE, "--variants", "no-attention", "atention") == 1
+    assert "  - atention" in capsys.readouterr().err
+    assert not some.exists()
+    assert ablate(cohort, some, SMOKE, "--variants", "no-attention") == 0
+    told = {unit["name"]: unit["state"] for unit in content_of(some)["units"]}
+    assert told == {"full-seed0": "waiting", "no-attention-seed0": "finished"}
+    one, other = (each / "units/no-attention-seed0/predictions.parquet" for each in (some, study))
+    assert one.read_bytes() == other.read_bytes()
+    assert "No module can be judged before" in (some / "study.html").read_text()
+
+
 def test_what_no_unit_could_do_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["simulate", "--out", str(tmp_path / "cohort"), "--patients", "20", "--sites", "1"])
     assert ablate(tmp_path / "cohort", tmp_path / "study", SMOKE, "--scheme", "leave-one-site-out") == 1

@@ -22,6 +22,8 @@ class Ablate:
     """Study folder to make, or to go on with."""
     scheme: Scheme | None = None
     """How patients are split, where not as the suite says: grouped-kfold for a cohort of one site."""
+    variants: tuple[str, ...] = ()
+    """Train these variants of the suite alone; the others wait for another call."""
     engine: Literal["local", "ray"] = "local"
     """Trainings on this machine, or as tasks of a Ray cluster that runs already (extra cluster)."""
     workers: int = 1
@@ -49,7 +51,7 @@ class Ablate:
                 engine = partial(run_ray, cpus=self.cpus, gpus=self.gpus, report=bars.report)
             else:
                 engine = partial(run_local, workers=self.workers, report=bars.report, say=bars.say)
-            path = ablate(self.cohort, resolved, self.out, engine=engine, say=bars.say)
+            path = ablate(self.cohort, resolved, self.out, variants=self.variants, engine=engine, say=bars.say)
         code = wrote("study", report_study(path))
         units: Any = read_json(path)["units"]
         for unit in units:

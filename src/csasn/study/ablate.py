@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from csasn.cohort.split import split_run
+from csasn.errors import BadInputError, listing
 from csasn.evidence.ablation import Arm, ablation_content
 from csasn.files import write_json
 from csasn.study.cost import Cost, cost_of, cost_of_logistic_regression
@@ -16,15 +17,30 @@ STUDY = "study.json"
 RIVALS = {"vit-logistic-regression": "logistic regression on the ViT's class token"}
 
 
-def ablate(cohort: Path, resolved: Resolved, study: Path, *, engine: Engine, say: Callable[[str], None]) -> Path:
-    """Do every unit that is not finished, and write study.json of those that are; failures are listed in it.
+def ablate(
+    cohort: Path,
+    resolved: Resolved,
+    study: Path,
+    *,
+    variants: Sequence[str] = (),
+    engine: Engine,
+    say: Callable[[str], None],
+) -> Path:
+    """Do every unit that is not finished, of the named variants or of all where none is named; write study.json.
 
-    Raises MismatchError where a unit's folder belongs to another cohort or other settings, and BadInputError where the
-    cohort cannot be split as the suite says: then nothing is trained.
+    Failures are listed in it. Raises MismatchError where a unit's folder belongs to another cohort or other settings,
+    and BadInputError where the suite has no such variant or the cohort cannot be split as it says: then nothing is
+    trained.
     """
+    names = [variant.name for variant in resolved.suite.variants]
+    if unknown := [name for name in variants if name not in names]:
+        raise BadInputError(
+            f"--variants takes those of {resolved.path.name}: {', '.join(names)}. It has none named:\n"
+            f"{listing(unknown)}"
+        )
     units = make_units(cohort, resolved, study)
-    left = [unit for unit in units if not unit.finished()]
-    say(f"{len(units)} units, {len(units) - len(left)} of them finished before.")
+    left = [unit for unit in units if unit.variant in (variants or names) and not unit.finished()]
+    say(f"{len(units)} units, {sum(unit.finished() for unit in units)} of them finished before; {len(left)} to do.")
 
     if left and not left[0].run.finished("split"):
         split_run(left[0].run)  # what no unit could do is said once, not as a failure of every unit
