@@ -29,14 +29,14 @@ def modules(rows: Sequence[Row], *, axis: str) -> Figure:
         if row["verdict"] in ("helps", "hurts"):
             settled.add(len(labels))
         labels.append((f"{instead}   ", ends_of(row)))
-    figure = blank(0.75 + 0.2 * len(labels), width_in=5.6)
+    figure = blank(0.9 + 0.2 * len(labels), width_in=5.6)
     axes = figure.subplots()
     forest(axes, labels, signed=True, marked=settled)
     for place in heads:  # a module's name is a heading, not a row without a figure
         axes.texts[place].set_visible(False)
         axes.get_yticklabels()[place].set_fontweight("bold")
     axes.axvline(0, color=QUIET, linewidth=0.8, linestyle=":")
-    axes.set_xlabel(f"{axis}: full minus variant (right of 0: the module helps)")
+    axes.set_xlabel(f"{axis},\nfull minus variant (right of 0: the module helps)")
     return figure
 
 
