@@ -265,7 +265,8 @@ def test_a_difference_in_words() -> None:
     )
     hurts = {"estimate": -0.1, "low": -0.15, "high": -0.02, "verdict": "hurts"}
     assert told(**hurts, target="FTC", metric="sensitivity") == (
-        "Sensitivity for FTC of the full network is 0.100 lower (95 % interval 0.020 to 0.150; p by Holm 0.004)."
+        "Sensitivity at frozen thresholds for FTC of the full network is 0.100 lower (95 % interval 0.020 to 0.150; p "
+        "by Holm 0.004)."
     )
     unsettled = {"estimate": -0.1, "low": -0.15, "high": 0.02, "p_holm": 0.3, "verdict": "cannot be told"}
     assert told(**unsettled) == (
@@ -311,6 +312,15 @@ def test_the_paragraph_of_a_module() -> None:
     assert paragraph("Gate", "a sum", rows, level="90 %") == (
         "Gate, against a sum: helps. Macro AUROC of the full network is 0.100 higher (90 % interval 0.050 to 0.150; "
         "p by Holm 0.004). AUROC for rare classes is the same, and not one patient tells the two apart."
+    )
+    unsettled = [row(verdict="cannot be told"), row(metric="macro_f1", verdict="cannot be told")]
+    assert paragraph("Gate", "a sum", unsettled, level="90 %") == (
+        "Gate, against a sum: cannot be told with 1,234 patients. Macro AUROC of the full network is 0.100 higher "
+        "(90 % interval 0.050 to 0.150; p by Holm 0.004), which settles nothing: with these 1,234 patients a true "
+        "difference of 0.120 would have been found four times in five, and about 1,300 could tell if the one seen is "
+        "the true one. "
+        "Macro F1 of the full network is 0.100 higher (90 % interval 0.050 to 0.150; p by Holm 0.004), which settles "
+        "nothing."
     )
     unsettled = [row(verdict="cannot be told", low=0.0, high=0.0)]
     assert paragraph("Gate", "a sum", unsettled, level="90 %") == (

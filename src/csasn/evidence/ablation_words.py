@@ -32,17 +32,19 @@ MOST_NEEDED = 1_000_000  # beyond this a number of patients says only that the d
 
 
 def paragraph(module: str, instead: str, rows: Sequence[ArmDifference], *, level: str) -> str:
-    """The verdict on a module by its first row, then what every other tested row adds."""
+    """The verdict on a module by its first row, and what these patients could have shown; then the other rows."""
     first, *others = [row for row in rows if row.verdict]
     told = f" with {first.n:,} patients" if first.verdict == "cannot be told" else ""
     words = [f"{module}, against {instead}: {first.verdict}{told}.", sentence(first, level=level)]
-    words += [sentence(row, level=level) for row in others if row.estimate is not None]
+    words += [sentence(row, level=level, reached=False) for row in others if row.estimate is not None]
     return " ".join(words)
 
 
-def sentence(row: ArmDifference, *, level: str) -> str:
-    """One difference in words, with what could have been found where nothing was."""
+def sentence(row: ArmDifference, *, level: str, reached: bool = True) -> str:
+    """One difference in words, with what could have been found where nothing was if `reached`."""
     what = in_words(row.target, row.metric)
+    if row.metric == "sensitivity":
+        what = what.replace("sensitivity", "sensitivity at frozen thresholds")
     what = what[0].upper() + what[1:]
     if row.estimate is None or row.low is None or row.high is None:
         return f"{what} cannot be estimated."
@@ -58,7 +60,7 @@ def sentence(row: ArmDifference, *, level: str) -> str:
     )
     if found or row.detectable is None:
         return (words + ".").replace("-", "−")
-    return (words + f", which settles nothing: {reach(row)}.").replace("-", "−")
+    return (words + ", which settles nothing" + (f": {reach(row)}." if reached else ".")).replace("-", "−")
 
 
 def reach(row: ArmDifference) -> str:
