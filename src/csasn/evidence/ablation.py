@@ -32,8 +32,8 @@ from csasn.runs import Run
 from csasn.schema import ClassList, rare_classes
 
 RARE = "rare classes"  # the target whose figures are means over the rare classes
-# What is tested, the first of it being what a module is judged by; each is a family of its own over all variants.
 EQUAL = "sensitivity_at_specificity"  # at one specificity for all variants, where frozen thresholds have each its own
+# What is tested, the first of it being what a module is judged by; each is a family of its own over all variants.
 TESTED = (
     (EVERY_CLASS, "macro_auroc"),
     (RARE, "auroc"),

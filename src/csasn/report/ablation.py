@@ -36,13 +36,13 @@ HOW_TO_READ = (
     "the trained networks fixed: what another seed would add is in the table by seed, not in the interval.",
     "A difference is full minus variant: above 0, the full network is better and the module helps. The verdict is that "
     "of macro AUROC. p is adjusted by Holm over all variants, for each of the five figures apart.",
-    "Cannot be told is not the same as no effect: each such sentence says which difference these patients would have "
-    "shown four times in five, and how many patients the one seen would take.",
+    "Cannot be told is not the same as no effect: which difference these patients would have shown four times in five, "
+    "and how many patients the one seen would take, is said of macro AUROC in words and of every figure in the table.",
     "Rare figures are means over the rare classes, each against all other patients. Equal specificity: for every "
     "variant, the cut that leaves {specificity:.2f} of the other patients uncalled, found on the tested patients "
     "themselves. Frozen thresholds: each fold's own, from its tuning partition; p exchanges what both call a patient.",
     "At frozen thresholds a network that calls more patients finds more: at a site that training has not seen, that "
-    "says where its probabilities lie, not what it can tell apart. Which module helps is read at equal specificity.",
+    "says where its probabilities lie and not what it can tell apart. Equal specificity does.",
 )
 
 
