@@ -174,15 +174,28 @@ def test_what_no_unit_could_do_is_said_once(tmp_path: Path, capsys: pytest.Captu
     assert not list((tmp_path / "study/units").glob("*/failure.txt"))
 
 
+def test_settings_given_are_those_of_every_variant_and_stand_on_the_page(
+    cohort: Path, study: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "study"
+    given = ("--fit.frozen-epochs", "1", "--scheme=grouped-kfold", "--split.n-folds", "3")
+    assert ablate(cohort, other, SMOKE, "--variants", "no-attention", *given) == 0
+    for name in ("full", "no-attention"):
+        settings = open_run(other / f"units/{name}-seed0").configuration
+        assert (settings.fit.frozen_epochs, settings.split.scheme, settings.split.n_folds) == (1, "grouped-kfold", 3)
+    content = content_of(other)
+    assert content["suite"]["changed"] == {"split.n_folds": 3, "fit.frozen_epochs": 1}
+    assert "for all variants with split.n_folds 3; fit.frozen_epochs 1." in (other / "study.html").read_text()
+    assert content_of(study)["suite"]["changed"] == {}
+    assert "for all variants with" not in (study / "study.html").read_text()
+
+
 def test_other_settings_in_the_same_folder_are_refused_before_anything_is_done(
     cohort: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = copied(study, tmp_path / "study")
-    suite = tmp_path / "suite.toml"
-    base = SMOKE.read_text().replace("../smoke.toml", str(CONFIGS / "smoke.toml"))
-    suite.write_text(base + "\n[settings.fit]\nfrozen_epochs = 5\n")
     before = content_of(again)
-    assert ablate(cohort, again, suite) == 1
+    assert ablate(cohort, again, SMOKE, "--fit.frozen-epochs", "5") == 1
     assert "was made from another configuration" in capsys.readouterr().err
     assert content_of(again) == before
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from csasn import __version__
-from csasn.cli import COMMANDS, config_path, main
+from csasn.cli import COMMANDS, main, path_behind
 
 HEAVY = ("torch", "torchvision", "timm", "polars", "lightning_fabric", "sklearn", "scipy", "matplotlib")
 HELP = """
@@ -127,7 +127,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_the_config_file_is_found_wherever_it_stands(given: list[str], expected: Path | None) -> None:
-    assert config_path(given) == expected
+    assert path_behind("--config", given) == expected
 
 
 def test_settings_of_the_command_line_stand_above_those_of_the_file(

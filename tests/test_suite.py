@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from csasn.errors import BadInputError
-from csasn.study.suite import read_suite
+from csasn.study.suite import read_suite, shared_settings
 
 SUITES = Path(__file__).parents[1] / "configs/suites"
 FULL = '[[variants]]\nname = "full"\n'
@@ -77,9 +77,27 @@ def test_every_suite_of_the_project_can_be_read(path: Path) -> None:
         assert len({str(getattr(each, group)) for each in resolved.configurations.values()}) == 1
 
 
-def test_a_given_scheme_takes_the_place_of_the_suites() -> None:
-    own, given = read_suite(SUITES / "paper.toml"), read_suite(SUITES / "paper.toml", "grouped-kfold")
-    assert {each.split.scheme for each in own.configurations.values()} == {"leave-one-site-out"}
-    assert {each.split.scheme for each in given.configurations.values()} == {"grouped-kfold"}
-    for key, configuration in given.configurations.items():
-        assert configuration.model_copy(update={"split": own.configurations[key].split}) == own.configurations[key]
+def test_given_shared_settings_take_the_place_of_the_suites_but_not_of_a_variants() -> None:
+    path = SUITES / "paper.toml"
+    own, shared = read_suite(path), shared_settings(path)
+    assert own.changed == {}
+    fit = shared.fit.model_copy(update={"frozen_epochs": 30, "finetune_epochs": 1})
+    split = shared.split.model_copy(update={"scheme": "grouped-kfold"})
+    given = read_suite(path, shared.model_copy(update={"fit": fit, "split": split}))
+    assert given.changed == {"split.scheme": "grouped-kfold", "fit.frozen_epochs": 30, "fit.finetune_epochs": 1}
+    assert given.sha256 == own.sha256
+    for (name, seed), configuration in given.configurations.items():
+        of_suite = own.configurations[name, seed]
+        assert (configuration.split.scheme, configuration.fit.frozen_epochs) == ("grouped-kfold", 30)
+        assert configuration.fit.finetune_epochs == (of_suite.fit.finetune_epochs or 1)
+        restored = configuration.model_copy(update={"split": of_suite.split, "fit": of_suite.fit})
+        assert restored == of_suite
+    assert read_suite(path, shared).configurations == own.configurations
+
+
+def test_what_a_study_sets_by_itself_is_not_given() -> None:
+    shared = shared_settings(SUITES / "paper.toml")
+    fit = shared.fit.model_copy(update={"seed": 7, "rivals": ("cnn-only",)})
+    with pytest.raises(BadInputError, match=r"set `seeds` and `rivals` in paper\.toml") as caught:
+        read_suite(SUITES / "paper.toml", shared.model_copy(update={"fit": fit}))
+    assert all(each in str(caught.value) for each in ("fit.rivals: received ['cnn-only']", "fit.seed: received 7"))

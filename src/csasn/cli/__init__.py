@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print where the result lies."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parsed(given: list[str]) -> Callable[[], int]:
-    """The command that the arguments name, ready to call; settings come from --config, then from the arguments.
+    """The command that the arguments name, ready to call; settings come from a file, then from the arguments.
 
     Only the named command's parser is built, and without a command only the list of commands, so that help is quick.
     """
@@ -70,31 +71,27 @@ def parsed(given: list[str]) -> Callable[[], int]:
     name, options = given[0], given[1:]
     command = COMMANDS[name]
     chosen: Callable[[], int]
-    if command not in (Ingest, Split, Run):
+    if command not in (Ingest, Split, Run, Ablate):
         chosen = tyro.cli(command, args=options, prog=f"csasn {name}")
         return chosen
     from pydantic import ValidationError
 
     from csasn.settings_files import refused_settings
 
-    if name == "split":
-        options = [word.replace("--scheme", "--split.scheme") for word in options]
+    if command in (Split, Ablate):
+        options = [re.sub(r"^--scheme\b", "--split.scheme", word) for word in options]
     try:
-        chosen = tyro.cli(configured(command, config_path(options)), args=options, prog=f"csasn {name}")
+        chosen = tyro.cli(configured(command, options), args=options, prog=f"csasn {name}")
     except ValidationError as error:
         raise refused_settings(error, source="The command line") from None
     return chosen
 
 
-def configured(command: type, config: Path | None) -> type:
-    """The command with every setting as an argument, whose defaults are those of a TOML file where one is given."""
-    from csasn.config import Configuration, IngestSettings
-    from csasn.settings_files import read_settings
-
-    kind = IngestSettings if command is Ingest else Configuration
-    settings = kind() if config is None else read_settings(config, kind)
+def configured(command: type, options: Sequence[str]) -> type:
+    """The command with every setting as an argument, whose defaults are those of the --config or --suite given."""
+    settings = settings_of(command, options)
     body = {
-        "__annotations__": {"settings": Annotated[kind, tyro.conf.arg(name="")]},
+        "__annotations__": {"settings": Annotated[type(settings), tyro.conf.arg(name="")]},
         "settings": field(default_factory=lambda: settings),
         "__doc__": command.__doc__,
         "__module__": command.__module__,
@@ -102,11 +99,27 @@ def configured(command: type, config: Path | None) -> type:
     return dataclass(frozen=True, kw_only=True)(type(command.__name__, (command,), body))
 
 
-def config_path(given: Sequence[str]) -> Path | None:
-    """The file behind --config, wherever it stands."""
+def settings_of(command: type, options: Sequence[str]) -> Any:
+    """The settings that the command's file has, or the defaults where none is given."""
+    from csasn.config import Configuration, IngestSettings
+    from csasn.settings_files import read_settings
+
+    kind = IngestSettings if command is Ingest else Configuration
+    path = path_behind("--suite" if command is Ablate else "--config", options)
+    if path is None:
+        return kind()
+    if command is Ablate:
+        from csasn.study.suite import shared_settings
+
+        return shared_settings(path)
+    return read_settings(path, kind)
+
+
+def path_behind(option: str, given: Sequence[str]) -> Path | None:
+    """The file behind an option, wherever it stands."""
     for number, word in enumerate(given):
-        if word == "--config" and number + 1 < len(given):
+        if word == option and number + 1 < len(given):
             return Path(given[number + 1])
-        if word.startswith("--config="):
-            return Path(word.removeprefix("--config="))
+        if word.startswith(f"{option}="):
+            return Path(word.removeprefix(f"{option}="))
     return None

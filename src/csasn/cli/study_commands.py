@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from csasn.cli.bars import Bars
 from csasn.cli.outcome import EXIT_ITEMS_SET_ASIDE, wrote
-from csasn.config import Scheme
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablate:
-    """Train every variant of a suite on the same folds, and say which module helps; goes on where it stopped."""
+    """Train every variant of a suite on the same folds, and say which module helps; goes on where it stopped.
+
+    A setting given here is that of all variants but those that the suite gives their own. --scheme is short for
+    --split.scheme.
+    """
 
     cohort: Path
     """Cohort folder made by ingest or simulate."""
@@ -20,8 +23,6 @@ class Ablate:
     """TOML file of variants, for instance configs/suites/paper.toml."""
     out: Path
     """Study folder to make, or to go on with."""
-    scheme: Scheme | None = None
-    """How patients are split, where not as the suite says: grouped-kfold for a cohort of one site."""
     variants: tuple[str, ...] = ()
     """Train these variants of the suite alone; the others wait for another call."""
     engine: Literal["local", "ray"] = "local"
@@ -32,12 +33,13 @@ class Ablate:
     """ray: cores of each training, and threads that it takes."""
     gpus: float = 0.0
     """ray: GPUs of each training; half of one lets two trainings share it."""
+    settings: ClassVar[Any]  # a Configuration, the suite's shared one; becomes an argument in `configured`
 
     def __call__(self) -> int:
         """Do what is not finished; exit code 3 where units failed."""
         from csasn.study.suite import read_suite
 
-        resolved = read_suite(self.suite, self.scheme)  # before torch is imported: a wrong one is refused at once
+        resolved = read_suite(self.suite, self.settings)  # before torch is imported: a wrong one is refused at once
         from csasn.files import read_json
         from csasn.report.ablation import report_study
         from csasn.study.ablate import ablate

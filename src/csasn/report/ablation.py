@@ -61,19 +61,26 @@ def report_study(path: Path) -> Path:
         ]
     write_blocks(path.parent, sections)
     page = path.with_name("study.html")
-    suite: Any = content["suite"]
     write_bytes(
         page,
         rendered(
             sections,
             title="CSASN: every module in turn",
             heading=f"Which module of CSASN helps: {content['cohort']}",
-            source=f"Suite {suite['file']}, seeds {', '.join(map(str, suite['seeds']))}, split {content['scheme']}.",
+            source=_source(content),
             headline=_headline(content, variants),
             simulated=simulated,
         ),
     )
     return page
+
+
+def _source(content: dict[str, Any]) -> str:
+    suite: Any = content["suite"]
+    changed = "; ".join(f"{name} {value}" for name, value in suite["changed"].items() if name != "split.scheme")
+    with_others = f", for all variants with {changed}" if changed else ""
+    seeds = ", ".join(map(str, suite["seeds"]))
+    return f"Suite {suite['file']}, seeds {seeds}, split {content['scheme']}{with_others}."
 
 
 def _reading(content: dict[str, Any]) -> Section:

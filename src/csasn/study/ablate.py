@@ -77,7 +77,12 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[S
         "scheme": run.configuration.split.scheme,
         "csasn": run.record()["csasn"],
         "manifest_sha256": run.record()["manifest_sha256"],
-        "suite": {"file": resolved.path.name, "sha256": resolved.sha256, "seeds": list(resolved.suite.seeds)},
+        "suite": {
+            "file": resolved.path.name,
+            "sha256": resolved.sha256,
+            "seeds": list(resolved.suite.seeds),
+            "changed": resolved.changed,
+        },
         "units": [_state(unit, finished) for unit in units],
         **ablation_content(arms, full=FULL),
         "costs": _costs(finished, resolved.suite.rivals),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from csasn.config import Configuration, Scheme, Settings
+from csasn.config import Configuration, Settings
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256
 from csasn.settings_files import read_configuration, read_settings, validated
@@ -58,10 +58,24 @@ class Resolved:
     sha256: str
     suite: Suite
     configurations: dict[tuple[str, int], Configuration]
+    changed: dict[str, Any]
+    """Settings of all variants that were given another value than the suite's, by their dotted names."""
 
 
-def read_suite(path: Path, scheme: Scheme | None = None) -> Resolved:
-    """The suite of a TOML file, its patients split by another scheme where one is given.
+def shared_settings(path: Path) -> Configuration:
+    """What all variants of a suite's file have in common: its profile, and over it the settings of the suite.
+
+    Raises BadInputError where the suite, its profile or a shared setting is not valid.
+    """
+    suite = read_settings(path, Suite)
+    base = path.parent / suite.base
+    read_configuration(base)  # so that a fault of the profile is told as the profile's
+    over = _over(tomllib.loads(base.read_text(encoding="utf-8")), suite.settings)
+    return validated(over, source=f"{path}, its shared settings")
+
+
+def read_suite(path: Path, shared: Configuration | None = None) -> Resolved:
+    """The suite of a TOML file; `shared`, where given, is what all variants have in common in place of the suite's own.
 
     Raises BadInputError, naming all of them, where settings are unknown, out of range or not a variant's to change,
     where names repeat or are no names, where there is no variant "full" without settings of its own, or where two
@@ -70,11 +84,14 @@ def read_suite(path: Path, scheme: Scheme | None = None) -> Resolved:
     suite = read_settings(path, Suite)
     if faults := [*_faults(suite), *_misplaced(suite)]:
         raise BadInputError(f"{path} is no suite that can be run:\n{listing(faults)}")
-    base_path = path.parent / suite.base
-    read_configuration(base_path)  # so that a fault of the profile is told as the profile's
-    base = _over(tomllib.loads(base_path.read_text(encoding="utf-8")), suite.settings)
-    if scheme:
-        base = _over(base, {"split": {"scheme": scheme}})
+    own = shared_settings(path)
+    base = (shared or own).model_dump(mode="json")
+    changed = _differences(own.model_dump(mode="json"), base)
+    if owned := [f"{name}: received {changed[name]}" for name in (f"fit.{each}" for each in OWNED) if name in changed]:
+        raise BadInputError(
+            f"The study gives every training its seed and its rivals; set `seeds` and `rivals` in {path.name}:\n"
+            f"{listing(owned)}"
+        )
     configurations = {
         (variant.name, seed): validated(
             _over(_over(base, variant.settings), {"fit": {"rivals": _beside(suite, variant), "seed": seed}}),
@@ -84,7 +101,7 @@ def read_suite(path: Path, scheme: Scheme | None = None) -> Resolved:
         for seed in suite.seeds
     }
     _refuse_twins(path, suite, configurations)
-    return Resolved(path=path, sha256=file_sha256(path), suite=suite, configurations=configurations)
+    return Resolved(path=path, sha256=file_sha256(path), suite=suite, configurations=configurations, changed=changed)
 
 
 def _beside(suite: Suite, variant: Variant) -> list[str]:
@@ -94,6 +111,15 @@ def _beside(suite: Suite, variant: Variant) -> list[str]:
 
 def _over(base: Mapping[str, Any], changes: Overrides) -> dict[str, Any]:
     return {**base, **{group: {**base.get(group, {}), **values} for group, values in changes.items()}}
+
+
+def _differences(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{group}.{name}": value
+        for group, values in given.items()
+        for name, value in values.items()
+        if value != own[group][name]
+    }
 
 
 def _faults(suite: Suite) -> list[str]:

@@ -13,7 +13,7 @@ UNSEEN = {
     True: "Each site below was read by a model that had not seen any patient of it. This is the figure to expect at a "
     "new hospital with a like mix of patients; one with other scanners or patients may differ more.",
     False: "Patients of each site below also stood in training, so this table does not tell how the model reads at a "
-    "site that it has never seen. Run the same cohort with --scheme leave-one-site-out for that.",
+    "site that it has never seen. Run the same cohort with --split.scheme leave-one-site-out for that.",
 }
 
 
