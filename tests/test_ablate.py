@@ -222,11 +222,11 @@ def test_workers_end_with_the_process_that_began_them(cohort: Path, tmp_path: Pa
     suite.write_text(base.replace("[[variants]]", long, 1))
     command = ["ablate", "--cohort", str(cohort), "--suite", str(suite), "--out", str(study), "--workers", "2"]
     with subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL) as begun:
-        until(lambda: any((study / "units").glob("*/checkpoints")), within_s=120)
+        until(lambda: any((study / "units").glob("*/checkpoints")), within_s=300)  # two interpreters import torch
         workers = children_of(begun.pid)
         begun.kill()
     assert len(workers) >= 2
-    until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers), within_s=60)
+    until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers), within_s=120)
     assert not list((study / "units").glob("*/failure.txt"))
 
 
