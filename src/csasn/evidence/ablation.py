@@ -30,6 +30,7 @@ from csasn.evidence.two_runs import FEWEST_DRAWS
 from csasn.files import file_sha256
 from csasn.runs import Run
 from csasn.schema import ClassList, rare_classes
+from csasn.threads import one_thread
 
 RARE = "rare classes"  # the target whose figures are means over the rare classes
 EQUAL = "sensitivity_at_specificity"  # at one specificity for all variants, where frozen thresholds have each its own
@@ -84,6 +85,7 @@ class ArmReading:
     resampled: Resampled
 
 
+@one_thread
 def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
     """The part of study.json that the predictions say: every variant's figures, differences and verdict.
 

@@ -37,6 +37,7 @@ from csasn.evidence.subgroups import subgroups
 from csasn.files import write_json
 from csasn.runs import Run
 from csasn.schema import ClassList
+from csasn.threads import one_thread
 
 Tables = dict[str, tuple[Resampled, pl.DataFrame]]
 
@@ -245,6 +246,7 @@ def _confusion(test: pl.DataFrame, classes: ClassList) -> dict[str, object]:
     return {"classes": list(classes.names), "counts": counts.astype(int).tolist()}
 
 
+@one_thread
 def evaluate_run(run: Run, *, beside_run: Run | None = None) -> Path:
     """Evaluate the predictions of a run and write metrics.json, beside another run of the cohort if there is one.
 

@@ -46,7 +46,7 @@ def fit_gaussians(points: Array, group: NDArray[Any]) -> Gaussians:
     """
     names, code = np.unique(group, return_inverse=True)
     means = np.stack([points[code == k].mean(axis=0) for k in range(names.size)])
-    found = LedoitWolf(assume_centered=True).fit(points - means[code])
+    found = LedoitWolf(assume_centered=True, store_precision=False).fit(points - means[code])
     values, vectors = np.linalg.eigh(found.covariance_)
     floor = max(float(values.max(initial=0.0)) * 1e-9, TINY)
     return Gaussians(means=means, factor=vectors / np.sqrt(np.maximum(values, floor)))

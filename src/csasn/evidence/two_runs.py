@@ -13,6 +13,7 @@ from csasn.evidence.run_differences import differences
 from csasn.files import file_sha256, read_json, write_json
 from csasn.runs import Run
 from csasn.schema import ClassList
+from csasn.threads import one_thread
 
 UNITS: tuple[Unit, ...] = ("patient", "nodule")
 FEWEST_DRAWS = 2000  # so that Holm's strictest step over a family of bootstrap p-values can be passed
@@ -38,6 +39,7 @@ class Side:
         return set(self.pictures["patient_id"])
 
 
+@one_thread
 def compare_runs(run_a: Run, run_b: Run, out: Path, *, common_patients: bool = False) -> Path:
     """Write comparison.json: CSASN of run A minus CSASN of run B, per patient and nodule.
 

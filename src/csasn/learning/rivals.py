@@ -9,10 +9,12 @@ from torch import Tensor
 
 from csasn.learning.features import FeatureCache
 from csasn.learning.trainee import Cohort, FoldRows, tuning_loss
+from csasn.threads import one_thread
 
 STRENGTHS = (1e-3, 1e-2, 3e-2, 1e-1)  # C of scikit-learn; the tuning loss chooses
 
 
+@one_thread
 def fit_logistic_regression(cache: FeatureCache, cohort: Cohort, rows: FoldRows, *, n_views: int) -> dict[str, Tensor]:
     """Standardise, then a class-balanced multinomial regression; trained on every cached view, the
     strength chosen on the tuning rows read in `n_views` views.
