@@ -216,11 +216,9 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the children of a process")
 def test_workers_end_with_the_process_that_began_them(cohort: Path, tmp_path: Path) -> None:
     """Killed outright, it can tell them nothing; alone they would go on, here for 2,000 epochs."""
-    study, suite, code = tmp_path / "study", tmp_path / "suite.toml", "from csasn.cli import main; main()"
-    long = "[settings.fit]\nfrozen_epochs = 2000\npatience_epochs = 2000\n\n[[variants]]"
-    base = SMOKE.read_text().replace("../smoke.toml", str(CONFIGS / "smoke.toml"))
-    suite.write_text(base.replace("[[variants]]", long, 1))
-    command = ["ablate", "--cohort", str(cohort), "--suite", str(suite), "--out", str(study), "--workers", "2"]
+    study, code = tmp_path / "study", "from csasn.cli import main; main()"
+    command = ["ablate", "--cohort", str(cohort), "--suite", str(SMOKE), "--out", str(study), "--workers", "2"]
+    command += ["--fit.frozen-epochs", "2000", "--fit.patience-epochs", "2000", "--fit.save-every-steps", "1"]
     with subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL) as begun:
         until(lambda: any((study / "units").glob("*/checkpoints")), within_s=300)  # two interpreters import torch
         workers = children_of(begun.pid)
