@@ -220,11 +220,11 @@ def test_workers_end_with_the_process_that_began_them(cohort: Path, tmp_path: Pa
     command = ["ablate", "--cohort", str(cohort), "--suite", str(SMOKE), "--out", str(study), "--workers", "2"]
     command += ["--fit.frozen-epochs", "2000", "--fit.patience-epochs", "2000", "--fit.save-every-steps", "1"]
     with subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL) as begun:
-        until(lambda: any((study / "units").glob("*/checkpoints")), within_s=300)  # two interpreters import torch
+        until(lambda: any((study / "units").glob("*/checkpoints")), within_s=120)
         workers = children_of(begun.pid)
         begun.kill()
     assert len(workers) >= 2
-    until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers), within_s=120)
+    until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers), within_s=60)
     assert not list((study / "units").glob("*/failure.txt"))
 
 
