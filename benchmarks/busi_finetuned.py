@@ -6,6 +6,8 @@ OUT is a folder that benchmarks/busi.py made: its cohort is split in the same wa
 to. The last three blocks of the transformer and stages of the convolutional branch are trained on cached
 activations; each SETTING (--fit.NAME VALUE) is added to these or put in their place. Bars: macro AUROC 0.95 is the aim;
 the fine-tuned network beats the frozen one and frozen ViT-S with a logistic regression, per patient.
+
+Last come all fine-tunings that stand in OUT: the mean of their macro AUROC less the frozen run's, draw by draw.
 """
 
 import json
@@ -14,7 +16,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+
+from csasn.config import EvaluateSettings
+from csasn.evidence.aggregation import per_unit
+from csasn.evidence.comparison import Drawn, paired_difference
+from csasn.evidence.measures import EVERY_CLASS
+from csasn.evidence.run_differences import read_at
+from csasn.runs import open_run
 
 ROOT = Path(__file__).parents[1]
 FINETUNING = {
@@ -25,6 +35,7 @@ FINETUNING = {
     "--fit.rivals": "vit-logistic-regression",  # the frozen run has the frozen branches
 }
 LEAD = ("macro_auroc", "balanced_accuracy", "macro_f1")
+SETTINGS = EvaluateSettings(n_bootstrap=2000)
 
 
 def main() -> None:
@@ -55,6 +66,23 @@ def main() -> None:
     for each in metrics["comparisons"]:
         print(json.dumps(each))
     subprocess.run([*csasn, "compare", str(run), str(frozen), "--out", str(run / "against the frozen run")], check=True)
+    trained = sorted(each.parent for each in out.glob("finetuned */predictions.parquet"))
+    draws = [macro_auroc(each) for each in trained]
+    mean = float(np.mean([each for each, _ in draws])), np.mean([each for _, each in draws], axis=0)
+    each = paired_difference(mean, macro_auroc(frozen), confidence=SETTINGS.confidence)
+    told = f"{each.estimate:+.4f} ({each.low:+.4f} to {each.high:+.4f}), p {each.p:.2f}"
+    print(f"mean of {len(trained)} fine-tunings less frozen: {told}")
+    print("\n".join(f"  {value:.4f} {folder.name}" for (value, _), folder in zip(draws, trained, strict=True)))
+
+
+def macro_auroc(folder: Path) -> Drawn:
+    """CSASN's macro AUROC per patient in a run, and its draws."""
+    run = open_run(folder)
+    table = per_unit(pl.read_parquet(run.require("predictions.parquet")), run.classes(), unit="patient")
+    found = read_at(table, run.classes(), SETTINGS, "patient").resampled.draws(EVERY_CLASS, "macro_auroc")
+    if found is None:
+        raise SystemExit(f"{folder} has too few patients for a macro AUROC.")
+    return found
 
 
 if __name__ == "__main__":

@@ -98,11 +98,10 @@ def test_parts_of_a_batch_give_the_step_of_the_batch(fabric: Fabric, loss: dict[
 
 
 @pytest.mark.usefixtures("batch_norm_still")
-def test_parts_of_a_batch_of_cut_images_give_its_step_too(fabric: Fabric) -> None:
+@pytest.mark.parametrize("blending", [{"finetune_cutmix": 1.0}, {"finetune_mixup": 0.4}], ids=["cut", "blended"])
+def test_parts_of_a_batch_of_images_give_its_step_too(fabric: Fabric, blending: dict[str, float]) -> None:
     loss = {"classes": "dynamic", "tasks": "uncertainty"}
-    whole, parts = (
-        trained(fabric, FINETUNE, configured(accumulate=n, loss=loss, finetune_cutmix=1.0))[0] for n in (1, 3)
-    )
+    whole, parts = (trained(fabric, FINETUNE, configured(accumulate=n, loss=loss, **blending))[0] for n in (1, 3))
     assert gap(whole, parts) < 1e-5
 
 

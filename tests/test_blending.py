@@ -10,8 +10,10 @@ from csasn.config import Configuration, FitSettings, LossSettings
 from csasn.learning.blending import Box, Mix, draw_cut, draw_mix, pasted
 from csasn.learning.epochs import Planned, labels_of, look_at, plan_epoch
 from csasn.learning.labels import Labels
+from csasn.learning.optimisation import Stage
 from csasn.learning.phases import Phases
 from csasn.learning.trainee import build_trainee
+from csasn.learning.training import Course
 from csasn.network.backbones import Features
 from small_training import CONFIGURATION, ROWS, branches, cohort, eyes, trainee
 
@@ -168,6 +170,52 @@ def test_cutmix_trains_with_every_loss(classes: str, tasks: str) -> None:
     module.loss.end_step()
     assert torch.isfinite(loss)
     assert all(each.grad is not None and torch.isfinite(each.grad).all() for each in module.network.parameters())
+
+
+def test_images_are_blended_as_the_features_that_the_branches_give_never_as_pixels() -> None:
+    module = trainee().eval()
+    other, share = np.array([3, 0, 1, 5, 2, 4]), 0.3
+
+    def seen(mix: Mix | None, places: list[int]) -> object:
+        batch = Planned(rows=ROWS_6 + 7, views=VIEWS, mix=mix)
+        return look_at(
+            batch, np.array(places), eyes(frozen=False), 3, CONFIGURATION, used=["vit", "cnn"], phases=Phases()
+        )
+
+    mix = Mix(other=other, share=share)
+    with torch.no_grad():
+        plain = module.read(seen(None, [*range(6)])).features
+        whole, part = (module.read(seen(mix, places)).features for places in ([*range(6)], [1, 4]))
+    by_hand = {name: share * each.map + (1 - share) * each.map[other] for name, each in plain.items()}
+    for name in ("vit", "cnn"):
+        torch.testing.assert_close(whole[name].map, by_hand[name])
+        torch.testing.assert_close(part[name].map, by_hand[name][[1, 4]])
+        assert not torch.allclose(whole[name].map, plain[name].map)
+    torch.testing.assert_close(
+        part["vit"].token, (share * plain["vit"].token + (1 - share) * plain["vit"].token[other])[[1, 4]]
+    )
+
+
+@pytest.mark.parametrize("blocks", [0, 1], ids=["from pixels", "from cached activations"])
+def test_mixup_in_fine_tuning_blends_every_batch(blocks: int) -> None:
+    """A setting that is turned is never without effect: from pixels it once was."""
+    fit = CONFIGURATION.fit.model_copy(update={"finetune_epochs": 1, "finetune_blocks": blocks, "finetune_mixup": 0.4})
+    course = Course(
+        fabric=None,
+        trainee=None,
+        eyes=eyes(frozen=blocks > 0),
+        rows=ROWS,
+        stage=Stage(name="finetune", n_epochs=1, learning_rate=1e-4),
+        configuration=CONFIGURATION.model_copy(update={"fit": fit}),
+    )
+    assert all(batch.mix is not None and batch.mix.box is None for batch in course.plan(0))
+
+
+def test_blending_that_would_do_nothing_or_be_twofold_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"fit\.finetune_mixup \(0\.4\) acts in fine-tuning alone"):
+        Configuration(fit=FitSettings(finetune_mixup=0.4))
+    with pytest.raises(ValueError, match="a row has two labels, not four"):
+        Configuration(fit=FitSettings(finetune_epochs=2, finetune_mixup=0.4, finetune_cutmix=1.0))
 
 
 @pytest.mark.parametrize("changes", [{"finetune_epochs": 2, "finetune_blocks": 1}, {}], ids=["cached", "frozen alone"])

@@ -37,6 +37,7 @@ cached_views = 2
 frozen_epochs = 3
 finetune_epochs = 2
 finetune_drop_path = 0.0
+finetune_mixup = 0.4
 finetune_learning_rate = 1e-3
 batch_size = 10
 rivals = ["vit-logistic-regression"]

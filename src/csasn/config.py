@@ -193,7 +193,8 @@ class FitSettings(Settings):
     finetune_clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Largest norm of the whole gradient in fine-tuning; 0 leaves it unclipped."""
     finetune_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    """Beta parameter of mixup between cached activations in fine-tuning; 0 turns it off. Pixels are never blended."""
+    """Beta parameter of mixup in fine-tuning, between cached activations or, from pixels, between the features that the
+    branches give; 0 turns it off. Pixels are never blended."""
     finetune_cutmix: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Beta parameter of CutMix (Yun 2019) between images in fine-tuning from pixels; 0 turns it off."""
     batch_size: Annotated[int, Field(ge=2)] = 32
@@ -331,6 +332,21 @@ class Configuration(Settings):
             raise ValueError(
                 f"fit.batch_size ({batch_size}) is the whole step, and each of its fit.accumulate ({n_parts}) parts "
                 f"needs two images for batch normalisation: give at most {batch_size // 2} parts"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fine_tuning_blends_one_way(self) -> Self:
+        settings = self.fit
+        if settings.finetune_mixup and not settings.finetune_epochs:
+            raise ValueError(
+                f"fit.finetune_mixup ({settings.finetune_mixup}) acts in fine-tuning alone, and fit.finetune_epochs is "
+                "0. Give fit.finetune_epochs above 0, or fit.feature_mixup for the frozen stage"
+            )
+        if settings.finetune_mixup and settings.finetune_cutmix:
+            raise ValueError(
+                f"fit.finetune_mixup ({settings.finetune_mixup}) and fit.finetune_cutmix ({settings.finetune_cutmix}) "
+                "both blend the images of a batch, and a row has two labels, not four. Give one of them, the other 0"
             )
         return self
 

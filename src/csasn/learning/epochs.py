@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from csasn.config import Configuration
 from csasn.imaging.dataset import as_images, batches
@@ -15,7 +14,7 @@ from csasn.learning.labels import Labels
 from csasn.learning.phases import Phases
 from csasn.learning.sampling import drawn
 from csasn.learning.trainee import Cohort, Eyes, FoldRows, read_caches
-from csasn.network.backbones import Features
+from csasn.network.csasn import Given, Pairs
 from csasn.network.sharing import n_processes, process_number
 
 VIEW_STREAM, MIX_STREAM = 2, 3  # keep these draws apart from others of the same seed and epoch
@@ -98,10 +97,11 @@ def look_at(
     *,
     used: list[str],
     phases: Phases,
-) -> dict[str, Features] | Tensor:
+) -> Given:
     """What the trainee reads of a part of a batch: cached features of the used branches, or augmented images.
 
-    Rows and their partners are looked at once, then blended.
+    Rows and their partners are looked at once, then blended: cached features and boxes of pixels here, the features
+    of images in the network, which gets the pairs.
     """
     mix, n = batch.mix, len(part)
     wanted = part if mix is None else np.concatenate([part, mix.other[part]])
@@ -124,4 +124,7 @@ def look_at(
         images = apply(images, draws)
         if mix is not None and mix.box is not None:
             images = pasted(images[own], images[other], mix.box)
-        return images.to(eyes.device)
+        images = images.to(eyes.device)
+    if mix is None or mix.box is not None:
+        return images
+    return Pairs(images=images, own=own, other=other, share=mix.share)

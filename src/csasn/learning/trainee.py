@@ -18,7 +18,7 @@ from csasn.learning.labels import Labels, Whole
 from csasn.learning.losses import MultitaskLoss
 from csasn.learning.sampling import shares
 from csasn.network.backbones import Branch, Features
-from csasn.network.csasn import Csasn, Neck, Output
+from csasn.network.csasn import Csasn, Given, Neck, Output
 from csasn.network.sharing import n_processes, process_number
 from csasn.runs import Run
 from csasn.schema import ClassList
@@ -128,11 +128,11 @@ class Trainee(nn.Module):
             cohort.classes, n_images, n_unknown=n_unknown, flat=flat, settings=settings, adversary=adversary
         )
 
-    def read(self, given: dict[str, Features] | Tensor) -> Output:
-        """Features by branch, or images (B, 1, H, W), to logits and intermediates."""
+    def read(self, given: Given) -> Output:
+        """Features by branch, images (B, 1, H, W) or pairs of them, to logits and intermediates."""
         return self.network(given)  # type: ignore[no-any-return]
 
-    def forward(self, given: dict[str, Features] | Tensor, labels: Labels, whole: Whole | None = None) -> Tensor:
+    def forward(self, given: Given, labels: Labels, whole: Whole | None = None) -> Tensor:
         """A batch with its labels to the scalar loss; `whole` where it is a part of a training step."""
         shared = self.network.neck.last_shared()
         return self.loss(self.read(given), labels, whole, shared)  # type: ignore[no-any-return]

@@ -54,10 +54,8 @@ class Course:
         settings = self.configuration.fit
         if self.stage.name == "frozen":
             blending = {"mixup": settings.feature_mixup}
-        elif self.eyes.caches is not None:
-            blending = {"mixup": settings.finetune_mixup}
         else:
-            blending = {"cutmix": settings.finetune_cutmix}
+            blending = {"mixup": settings.finetune_mixup, "cutmix": settings.finetune_cutmix}
         share = self.eyes.cohort.shares(self.rows.train, settings.sampling)
         return plan_epoch(self.rows, share, epoch, self.configuration, n_views=self.eyes.source.n_views, **blending)
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from csasn.config import NetworkSettings
@@ -14,6 +16,22 @@ from csasn.network.heads import HEADS
 from csasn.network.scsa import SynergisticAttention
 from csasn.network.sharing import BatchNorm1d
 from csasn.schema import ClassList
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pairs:
+    """Images (B', 1, H, W), and the two of them (B,) whose features are blended to make each row of a batch.
+
+    See `Features.blended`: row i is share * own[i] + (1 - share) * other[i].
+    """
+
+    images: Tensor
+    own: NDArray[np.int64] | slice
+    other: NDArray[np.int64]
+    share: float
+
+
+Given = Tensor | Pairs | dict[str, Features]  # images, pairs of images to blend, or features by branch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,10 +126,15 @@ class Csasn(nn.Module):
         self.branches = nn.ModuleDict({name: branches[name] for name in neck.used})
         self.neck = neck
 
-    def forward(self, given: Tensor | dict[str, Features]) -> Output:
-        """Images (B, 1, H, W) in [0, 1], or features by branch, finished or not -> Output."""
+    def forward(self, given: Given) -> Output:
+        """Images (B, 1, H, W) in [0, 1], pairs of them, or features by branch, finished or not -> Output."""
         if isinstance(given, Tensor):
             features = {name: branch(given) for name, branch in self.branches.items()}
+        elif isinstance(given, Pairs):
+            features = {
+                name: branch(given.images).blended(given.own, given.other, given.share)
+                for name, branch in self.branches.items()
+            }
         else:
             features = {name: self._finished(name, given[name]) for name in self.branches}
         output: Output = self.neck(features)
