@@ -15,6 +15,7 @@ from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_traine
 from csasn.network.backbones import Branch, Features, build_cnn, build_vit
 from csasn.schema import ClassList
 
+CPU = torch.device("cpu")
 CLASSES = ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
 N, SIZE_PX = 48, 64
 WIDTHS = {"cnn": 256, "vit": 64}
@@ -62,12 +63,12 @@ class Separable:
         return Features(map=maps, token=maps.mean(dim=(2, 3)) if self.channels == WIDTHS["vit"] else None)
 
 
-def eyes(*, frozen: bool = True, spoiled: bool = False) -> Eyes:
+def eyes(*, frozen: bool = True, spoiled: bool = False, device: torch.device = CPU) -> Eyes:
     pixels = np.random.default_rng(0).integers(1, 255, (N, SIZE_PX, SIZE_PX), dtype=np.uint8)
     store = PixelStore(pixels=pixels, row_of={}, key="k")
     source = ViewSource(store=store, n_views=2, augmentation=AugmentationSettings(), seed=0)
     caches = {name: Separable(width, spoiled) for name, width in WIDTHS.items()} if frozen else None
-    return Eyes(cohort=cohort(), source=source, caches=caches, device=torch.device("cpu"))
+    return Eyes(cohort=cohort(), source=source, caches=caches, device=device)
 
 
 def trainee(configuration: Configuration = CONFIGURATION) -> Trainee:

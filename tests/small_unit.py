@@ -42,8 +42,8 @@ def built() -> dict[str, Branch]:
     return branches()
 
 
-def start_fabric() -> Fabric:
-    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+def start_fabric(accelerator: str = "cpu") -> Fabric:
+    fabric = Fabric(accelerator=accelerator, devices=1, precision="32-true")
     fabric.launch()
     return fabric
 
@@ -57,7 +57,7 @@ def fingerprint_of(tree: dict[str, object]) -> str:
         row["images_per_s"] = 0
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].detach().contiguous().numpy().tobytes())
+        digest.update(name.encode() + tensors[name].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -91,7 +91,7 @@ def train_unit(
         course = Course(
             fabric=fabric,
             trainee=trainee,
-            eyes=eyes(frozen=stage.name == "frozen"),
+            eyes=eyes(frozen=stage.name == "frozen", device=fabric.device),
             rows=FEW,
             stage=stage,
             configuration=configuration,
@@ -101,7 +101,7 @@ def train_unit(
     metrics = [[row["train_loss"], row["tuning_loss"], row["tuning_auroc"]] for row in keeper.earlier]
     digest = hashlib.sha256(json.dumps(metrics).encode())
     for each in whole(trainee.state_dict()).values():
-        digest.update(each.contiguous().numpy().tobytes())
+        digest.update(each.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

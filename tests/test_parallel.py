@@ -13,39 +13,7 @@ from csasn.cohort.split import split_run
 from csasn.learning.fit import fit_run
 from csasn.runs import create_run
 from csasn.settings_files import read_configuration
-
-CONFIGURATION = """
-[split]
-scheme = "holdout"
-
-[imaging]
-size_px = 64
-
-[network]
-cnn = "test_efficientnet"
-cnn_channels = 256
-vit = "test_vit"
-vit_channels = 64
-classifier_channels = 16
-feature_dropout = 0.0
-dropout = 0.0
-
-[fit]
-weights = "none"
-precision = "float32"
-cached_views = 2
-frozen_epochs = 3
-finetune_epochs = 2
-finetune_drop_path = 0.0
-finetune_mixup = 0.4
-finetune_learning_rate = 1e-3
-batch_size = 10
-rivals = ["vit-logistic-regression"]
-
-[predict]
-n_views = 2
-"""
-
+from exact_settings import CONFIGURATION
 
 PARTS = "[loss]\nsite_adversary = 1.0\n\n[fit]\naccumulate = 2"
 

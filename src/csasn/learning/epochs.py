@@ -116,7 +116,7 @@ def look_at(
         with phases("augment"):
             return {name: each.blended(own, other, mix.share) for name, each in found.items()}
     with phases("decode"):
-        images = as_images(eyes.source.store.pixels[store_rows])
+        images = as_images(eyes.source.store.pixels[store_rows]).to(eyes.device)
     with phases("augment"):
         # Epochs beyond the cached views, so that fine-tuning shows changes that the frozen stage has not seen.
         later = eyes.source.n_views + epoch
@@ -124,7 +124,6 @@ def look_at(
         images = apply(images, draws)
         if mix is not None and mix.box is not None:
             images = pasted(images[own], images[other], mix.box)
-        images = images.to(eyes.device)
     if mix is None or mix.box is not None:
         return images
     return Pairs(images=images, own=own, other=other, share=mix.share)

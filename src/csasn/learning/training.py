@@ -127,6 +127,7 @@ def _begin(course: Course, n_steps: int, n_batches: int) -> tuple[Learning, _Fab
     """The stage before its first step, and the trainee and optimiser as Fabric sets them up."""
     settings, stage = course.configuration.fit, course.stage
     parameter_groups(course.trainee, stage, settings)  # says what is trained, which the strategy has to know
+    course.trainee.to(course.fabric.device)  # where its branches are already: Fabric warns of a network in two places
     module = course.fabric.setup_module(course.trainee)
     groups = parameter_groups(course.trainee, stage, settings)  # of the parameters as the strategy has laid them out
     plain = torch.optim.AdamW(groups, lr=stage.learning_rate, fused=True)

@@ -1,5 +1,6 @@
 """What fit and predict share: the rows, the branches with their weights, the cached views, and the device."""
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -115,6 +116,7 @@ def start_fabric(settings: FitSettings, *, n_devices: int = 1, n_nodes: int = 1,
     torchrun or SLURM started. On CPUs a device is a process. With `fsdp` they keep parts of the transformer's blocks.
     """
     keep_freed_memory()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its advice is about precision, ours to choose
     together: DDPStrategy | ModelParallelStrategy
     n = n_devices * n_nodes
     if strategy == "fsdp" and n < 2:
