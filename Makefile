@@ -12,7 +12,7 @@ export CSASN_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint bench soak clean
+.PHONY: help install demo test lint bench gpu soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ lint: $(STAMP) ## style, types, and the walls between the rooms
 bench: $(STAMP) ## run every benchmark
 	@test -n "$(BENCHMARKS)" || { echo "benchmarks/ holds no benchmark." >&2; exit 1; }
 	@set -e; for each in $(BENCHMARKS); do echo "== $$each"; $(BIN)/python $$each; done
+
+gpu: $(STAMP) ## the tests that need an accelerator; they skip where there is none
+	$(BIN)/pytest -m gpu
 
 soak: $(STAMP) ## the slow tests
 	$(BIN)/pytest -m slow

@@ -100,8 +100,8 @@ def choose(out: Path, seeds: list[int]) -> None:
             tables[recipe] = [pl.read_parquet(path).filter(pl.col("model") == MAIN_MODEL) for path in paths]
         else:
             print(f"{recipe}: {sum(path.is_file() for path in paths)} of {len(seeds)} seeds, not considered")
-    classes = open_run(out / "recipes" / f"{FROZEN}-{seeds[0]}").classes()
-    folds = sorted(tables[FROZEN][0]["fold"].unique())
+    classes = open_run(out / "recipes" / f"{next(iter(tables))}-{seeds[0]}").classes()
+    folds = sorted(next(iter(tables.values()))[0]["fold"].unique())
     score = {
         recipe: [float(np.mean([tuning_auroc(table, classes, fold) for table in each])) for fold in folds]
         for recipe, each in tables.items()

@@ -56,6 +56,15 @@ def seconds_of(*arguments: str) -> float:
     return time.perf_counter() - started
 
 
+def test_help_into_a_reader_that_has_ended_leaves_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "csasn", "run", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "csasn: nothing reads the output any longer; ended there.\n")
+
+
 def test_help_answers_at_once() -> None:
     """Half a second, or, on a slow or busy machine, 1.6 times what the libraries of the command line alone need.
 

@@ -1,4 +1,4 @@
-"""A GPU learns and reads what a CPU does; skipped where there is none, so that CI does not run it."""
+"""A GPU learns and reads what a CPU does: `pytest -m gpu`, which `make test` leaves out."""
 
 import json
 import os
@@ -26,7 +26,10 @@ from csasn.settings_files import read_configuration
 from exact_settings import CONFIGURATION
 from small_unit import start_fabric, train_unit
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to run this on")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to run this on"),
+]
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -88,24 +91,24 @@ def test_bfloat16_is_taken_by_both_branches() -> None:
 
 @pytest.mark.parametrize("cut_at", [5, 12])
 def test_a_training_that_was_cut_goes_on_with_the_same_draws(tmp_path: Path, cut_at: int) -> None:
+    """To rounding: the kernels that CUDA takes need not add up in the same order, and did not on an H100."""
     fabric = start_fabric("cuda")
 
-    def train(name: str, stop: StopSignal) -> dict[int, float]:
-        losses: dict[int, float] = {}
+    def train(folder: str, *, to: int = 0) -> dict[int, float]:
+        losses, stop = {}, StopSignal()
 
         def follow(learning: Learning, step: int) -> None:
             losses[step] = learning.loss_sum
-            stop.requested = step + 1 == cut_at and name == "cut"
+            stop.requested = step + 1 == to
 
-        end = train_unit(fabric, tmp_path / name.replace("rest", "cut"), follow, every_steps=0, stop=stop)
-        print(name, end[:12])  # whether the very bits are the same depends on the kernels that CUDA takes
+        train_unit(fabric, tmp_path / folder, follow, every_steps=0, stop=stop)
         return losses
 
-    uncut = train("uncut", StopSignal())
+    uncut = train("uncut")
     with pytest.raises(StoppedError, match=f"after step {cut_at if cut_at <= 9 else cut_at - 9} of stage"):
-        train("cut", StopSignal())
+        train("cut", to=cut_at)
     torch.cuda.manual_seed(1)  # the draws come back from the state, not from what this process did before
-    rest = train("rest", StopSignal())
+    rest = train("cut")
     assert list(rest) == list(range(cut_at + 1, 16))
     assert list(rest.values()) == pytest.approx([uncut[step] for step in rest], rel=1e-3)
 
@@ -115,18 +118,17 @@ def test_a_full_gpu_is_said_and_the_state_is_intact(tmp_path: Path) -> None:
 
     def starve(_learning: object, step: int) -> None:
         if step == 11:
+            torch.cuda.empty_cache()
             torch.cuda.set_per_process_memory_fraction(1e-6)
 
     try:
-        with pytest.raises(
-            MemoryShortageError, match=r"stage finetune, epoch \d, batch \d .*CUDA out of memory.*intact"
-        ):
+        with pytest.raises(MemoryShortageError, match=r"stage finetune, .*CUDA out of memory.*intact"):
             train_unit(fabric, tmp_path, starve)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     train_unit(fabric, tmp_path, lambda _, step: seen.append(step))
     assert seen == list(range(seen[0], 16))
-    assert seen[0] in (12, 13)  # what was allocated before may do for one more step
+    assert seen[0] >= 12  # what was allocated before may do for a few more steps
 
 
 def test_the_profile_waits_for_the_gpu(runs: dict[str, Run]) -> None:

@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print where the result lies."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -49,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CsasnError as error:
         print(f"csasn: {error}", file=sys.stderr)
         code = EXIT_STOPPED if isinstance(error, StoppedError) else EXIT_REFUSED
+    except BrokenPipeError:  # `csasn run --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python ends
+        print("csasn: nothing reads the output any longer; ended there.", file=sys.stderr)
+        code = EXIT_REFUSED
     except KeyboardInterrupt:
         print("csasn: interrupted; run the same command again to go on.", file=sys.stderr)
         code = EXIT_INTERRUPTED

@@ -24,6 +24,7 @@ from csasn.imaging.transforms import apply, draw
 from csasn.network.backbones import Branch, Features
 
 PLAIN_VIEW, MIRRORED_VIEW = 0, 1
+CPU = torch.device("cpu")
 BATCH_SIZE = 16  # images a forward pass; larger ones gain nothing on a CPU
 FLUSH_EVERY = 8  # batches between two points from which an interrupted computation goes on
 
@@ -42,9 +43,9 @@ class ViewSource:
     augmentation: AugmentationSettings
     seed: int
 
-    def images(self, rows: NDArray[np.int64], view: int) -> Tensor:
-        """View `view` of the store's rows, (B, 1, S, S) in [0, 1]."""
-        images = as_images(self.store.pixels[rows])
+    def images(self, rows: NDArray[np.int64], view: int, device: torch.device = CPU) -> Tensor:
+        """View `view` of the store's rows, (B, 1, S, S) in [0, 1], made on the device."""
+        images = as_images(self.store.pixels[rows]).to(device)
         if view == PLAIN_VIEW:
             return images
         if view == MIRRORED_VIEW:
@@ -98,7 +99,7 @@ class FeatureCache:
             for start in range(0, len(of_view), BATCH_SIZE):
                 chosen = of_view[start : start + BATCH_SIZE]
                 with torch.inference_mode():
-                    features = self._see(self.source.images(chosen, view).to(device))
+                    features = self._see(self.source.images(chosen, view, device))
                 self._write(chosen, view, features)
                 position += len(chosen)
                 n_batches += 1
@@ -146,7 +147,7 @@ class FeatureCache:
         """Lay out the files at full length: a full device is told now, not by a signal in the middle of a write."""
         with torch.inference_mode():
             self.branch.eval()
-            probe = self._see(self.source.images(np.array([0]), PLAIN_VIEW).to(next(self.branch.parameters())))
+            probe = self._see(self.source.images(np.array([0]), PLAIN_VIEW, next(self.branch.parameters()).device))
         n, n_views = len(self.source.store.pixels), self.source.n_views
         channels, *grid = probe.map.shape[1:]
         shapes = {"map": (n, n_views, *grid, channels), "done": (n, n_views)}

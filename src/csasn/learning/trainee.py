@@ -163,8 +163,7 @@ class Eyes:
         """One view of each manifest row: features of the used branches, or images (all of one view)."""
         store_rows = self.cohort.store_rows[rows]
         if self.caches is None:
-            images = self.source.images(store_rows, int(views[0]))
-            return images.to(self.device)
+            return self.source.images(store_rows, int(views[0]), self.device)
         return read_caches(self.caches, store_rows, views, used, self.device)
 
 
