@@ -66,7 +66,8 @@ def main() -> None:
     for each in metrics["comparisons"]:
         print(json.dumps(each))
     subprocess.run([*csasn, "compare", str(run), str(frozen), "--out", str(run / "against the frozen run")], check=True)
-    trained = sorted(each.parent for each in out.glob("finetuned */predictions.parquet"))
+    every = sorted(each.parent for each in out.glob("finetuned */predictions.parquet"))
+    trained = [folder for folder in every if "predict" in open_run(folder).record()["stages"]]  # not one cut since
     draws = [macro_auroc(each) for each in trained]
     mean = float(np.mean([each for each, _ in draws])), np.mean([each for _, each in draws], axis=0)
     each = paired_difference(mean, macro_auroc(frozen), confidence=SETTINGS.confidence)
