@@ -25,6 +25,7 @@ from csasn.evidence.comparison import Drawn, paired_difference
 from csasn.evidence.measures import EVERY_CLASS
 from csasn.evidence.run_differences import read_at
 from csasn.runs import open_run
+from csasn.schema import ClassList
 
 ROOT = Path(__file__).parents[1]
 FINETUNING = {
@@ -34,7 +35,7 @@ FINETUNING = {
     "--fit.finetune-mixup": "0.4",
     "--fit.rivals": "vit-logistic-regression",  # the frozen run has the frozen branches
 }
-LEAD = ("macro_auroc", "balanced_accuracy", "macro_f1")
+LEAD = ("macro_auroc", "balanced_accuracy", "macro_f1", "brier")
 SETTINGS = EvaluateSettings(n_bootstrap=2000)
 
 
@@ -68,22 +69,25 @@ def main() -> None:
     subprocess.run([*csasn, "compare", str(run), str(frozen), "--out", str(run / "against the frozen run")], check=True)
     every = sorted(each.parent for each in out.glob("finetuned */predictions.parquet"))
     trained = [folder for folder in every if "predict" in open_run(folder).record()["stages"]]  # not one cut since
-    draws = [macro_auroc(each) for each in trained]
-    mean = float(np.mean([each for each, _ in draws])), np.mean([each for _, each in draws], axis=0)
-    each = paired_difference(mean, macro_auroc(frozen), confidence=SETTINGS.confidence)
+    draws = [drawn(pl.read_parquet(each / "predictions.parquet"), open_run(each).classes()) for each in trained]
+    base = drawn(pl.read_parquet(frozen / "predictions.parquet"), open_run(frozen).classes())
+    each = paired_difference(mean(draws, "macro_auroc"), base["macro_auroc"], confidence=SETTINGS.confidence)
     told = f"{each.estimate:+.4f} ({each.low:+.4f} to {each.high:+.4f}), p {each.p:.2f}"
     print(f"mean of {len(trained)} fine-tunings less frozen: {told}")
-    print("\n".join(f"  {value:.4f} {folder.name}" for (value, _), folder in zip(draws, trained, strict=True)))
+    for run_draws, folder in zip(draws, trained, strict=True):
+        print(f"  {run_draws['macro_auroc'][0]:.4f} {folder.name}")
 
 
-def macro_auroc(folder: Path) -> Drawn:
-    """CSASN's macro AUROC per patient in a run, and its draws."""
-    run = open_run(folder)
-    table = per_unit(pl.read_parquet(run.require("predictions.parquet")), run.classes(), unit="patient")
-    found = read_at(table, run.classes(), SETTINGS, "patient").resampled.draws(EVERY_CLASS, "macro_auroc")
-    if found is None:
-        raise SystemExit(f"{folder} has too few patients for a macro AUROC.")
-    return found
+def drawn(predictions: pl.DataFrame, classes: ClassList) -> dict[str, Drawn]:
+    """CSASN's leading figures per patient in a table of predictions, each with its draws."""
+    table = per_unit(predictions, classes, unit="patient")
+    resampled = read_at(table, classes, SETTINGS, "patient").resampled
+    return {metric: found for metric in LEAD if (found := resampled.draws(EVERY_CLASS, metric)) is not None}
+
+
+def mean(runs: list[dict[str, Drawn]], metric: str) -> Drawn:
+    """A figure's mean over runs, and the mean of its draws, which are of the same patients in all of them."""
+    return float(np.mean([run[metric][0] for run in runs])), np.mean([run[metric][1] for run in runs], axis=0)
 
 
 if __name__ == "__main__":

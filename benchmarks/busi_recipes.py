@@ -24,17 +24,14 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import roc_auc_score
 
-from busi_finetuned import ROOT, SETTINGS
-from csasn.evidence.aggregation import MAIN_MODEL, per_unit
-from csasn.evidence.comparison import Drawn, paired_difference
-from csasn.evidence.measures import EVERY_CLASS
-from csasn.evidence.run_differences import read_at
+from busi_finetuned import LEAD, ROOT, SETTINGS, drawn, mean
+from csasn.evidence.aggregation import MAIN_MODEL
+from csasn.evidence.comparison import paired_difference
+from csasn.learning.trainee import LOGISTIC_REGRESSION
 from csasn.runs import open_run
 from csasn.schema import ClassList
 
 FROZEN = "frozen"
-REGRESSION = "vit-logistic-regression"
-METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "brier")
 MORE_AUGMENTATION = (
     "--augmentation.rotation-deg 15 --augmentation.scale 0.2 --augmentation.gain 0.15 "
     "--augmentation.contrast 0.3 --augmentation.speckle 0.12"
@@ -48,7 +45,7 @@ def finetuned(n_epochs: int, rate: str, *, mixup: str = "0.4", more: str = "") -
 
 
 RECIPES = {
-    FROZEN: f"--fit.rivals {REGRESSION}",
+    FROZEN: f"--fit.rivals {LOGISTIC_REGRESSION}",
     "short": finetuned(6, "3e-5"),
     "long": finetuned(20, "3e-5"),
     "long-slow": finetuned(20, "1e-5"),
@@ -127,8 +124,7 @@ def tuning_auroc(table: pl.DataFrame, classes: ClassList, fold: int) -> float:
 
 def compare(out: Path, recipes: list[str], seeds: list[int]) -> None:
     """Print the means over the seeds and the paired differences; of several recipes each is taken for one fold."""
-    one, frozen = [], []
-    regression = []
+    one, frozen, regression = [], [], []
     for seed in seeds:
         folder = out / "recipes" / f"{FROZEN}-{seed}"
         classes = open_run(folder).classes()
@@ -139,9 +135,9 @@ def compare(out: Path, recipes: list[str], seeds: list[int]) -> None:
         one.append(drawn(pl.concat(tables), classes))
         frozen.append(drawn(base, classes))
         as_main = pl.lit(MAIN_MODEL).alias("model")
-        regression.append(drawn(base.filter(pl.col("model") == REGRESSION).with_columns(as_main), classes))
+        regression.append(drawn(base.filter(pl.col("model") == LOGISTIC_REGRESSION).with_columns(as_main), classes))
     print(f"{','.join(recipes)}, {len(seeds)} seeds, per patient")
-    for metric in METRICS:
+    for metric in LEAD:
         told = []
         for name, other in (("frozen", frozen), ("logistic regression", regression)):
             less = paired_difference(mean(one, metric), mean(other, metric), confidence=SETTINGS.confidence)
@@ -152,17 +148,6 @@ def compare(out: Path, recipes: list[str], seeds: list[int]) -> None:
         print(f"{metric}: {value:.4f} ({low:.4f} to {high:.4f}); {'; '.join(told)}")
     for name, runs in (("this", one), ("frozen", frozen)):
         print(f"macro AUROC by seed, {name}:", [round(run["macro_auroc"][0], 4) for run in runs])
-
-
-def drawn(table: pl.DataFrame, classes: ClassList) -> dict[str, Drawn]:
-    """The figures of a run per patient, each with its draws."""
-    resampled = read_at(per_unit(table, classes, unit="patient"), classes, SETTINGS, "patient").resampled
-    return {metric: found for metric in METRICS if (found := resampled.draws(EVERY_CLASS, metric)) is not None}
-
-
-def mean(runs: list[dict[str, Drawn]], metric: str) -> Drawn:
-    """A figure's mean over runs, and the mean of its draws, which are of the same patients in all of them."""
-    return float(np.mean([run[metric][0] for run in runs])), np.mean([run[metric][1] for run in runs], axis=0)
 
 
 def main() -> None:

@@ -65,6 +65,18 @@ def test_help_into_a_reader_that_has_ended_leaves_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (1, "csasn: nothing reads the output any longer; ended there.\n")
 
 
+def test_another_broken_pipe_is_not_taken_for_it() -> None:
+    work = """
+import csasn.cli
+def parsed(given):
+    raise BrokenPipeError("of a worker")
+csasn.cli.parsed = parsed
+csasn.cli.main(["run"])
+"""
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "BrokenPipeError: of a worker")
+
+
 def test_help_answers_at_once() -> None:
     """Half a second, or, on a slow or busy machine, 1.6 times what the libraries of the command line alone need.
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"csasn: {error}", file=sys.stderr)
         code = EXIT_STOPPED if isinstance(error, StoppedError) else EXIT_REFUSED
     except BrokenPipeError:  # `csasn run --help | head`
+        if not _is_unread(sys.stdout.fileno()):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python ends
         print("csasn: nothing reads the output any longer; ended there.", file=sys.stderr)
         code = EXIT_REFUSED
@@ -59,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = EXIT_INTERRUPTED
     if code:
         sys.exit(code)
+
+
+def _is_unread(stream: int) -> bool:
+    """Whether what reads this pipe has ended."""
+    asked = select.poll()
+    asked.register(stream, 0)  # an error is told unasked
+    return any(event & select.POLLERR for _, event in asked.poll(0))
 
 
 def parsed(given: list[str]) -> Callable[[], int]:
