@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 
 from busi_finetuned import LEAD, ROOT, SETTINGS, drawn, mean
 from csasn.evidence.aggregation import MAIN_MODEL
-from csasn.evidence.comparison import paired_difference
+from csasn.evidence.comparison import detectable_difference, paired_difference
 from csasn.learning.trainee import LOGISTIC_REGRESSION
 from csasn.runs import open_run
 from csasn.schema import ClassList
@@ -158,13 +158,13 @@ def what_seeds_leave(covariance: np.ndarray) -> str:
     """What more seeds could and could not settle, from the covariance of the seeds' differences over draws of patients.
 
     The mean of n seeds has the variance c + (v - c) / n, v the mean variance and c the mean covariance of two seeds: c
-    is the patients' share, which no further training takes away. 2.8 standard errors are found four times in five.
+    is the patients' share, which no further training takes away.
     """
     n = len(covariance)
     alone = np.trace(covariance) / n
     shared = max(0.0, (covariance.sum() - np.trace(covariance)) / (n * (n - 1)))
     named = (("one seed", alone), (f"the mean of {n}", covariance.mean()), ("of seeds without end", shared))
-    told = (f"{name} {np.sqrt(each):.4f} ({2.8 * np.sqrt(each):.4f})" for name, each in named)
+    told = (f"{name} {np.sqrt(each):.4f} ({detectable_difference(np.sqrt(each)):.4f})" for name, each in named)
     return f"standard error (and difference found four times in five): {', '.join(told)}"
 
 
