@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from csasn.cohort.burned_in import find_text, without_text
+from csasn.decoding.burned_in import find_text, without_text
 from planted_text import LEGIBLE, Grey, Mask, Planting, busi_pictures, phantom_pictures, plantings, through_jpeg
 
 

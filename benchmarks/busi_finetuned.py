@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import per_unit
 from csasn.evidence.comparison import Drawn, paired_difference
-from csasn.evidence.measures import EVERY_CLASS
+from csasn.evidence.metric_panel import EVERY_CLASS
 from csasn.evidence.run_differences import read_at
 from csasn.runs import open_run
 from csasn.schema import ClassList
+from csasn.units import per_unit
 
 ROOT = Path(__file__).parents[1]
 FINETUNING = {

@@ -26,11 +26,12 @@ import polars as pl
 from sklearn.metrics import roc_auc_score
 
 from busi_finetuned import LEAD, ROOT, SETTINGS, drawn, mean
-from csasn.evidence.aggregation import MAIN_MODEL
-from csasn.evidence.comparison import detectable_difference, paired_difference
-from csasn.learning.trainee import LOGISTIC_REGRESSION
+from csasn.evidence.comparison import paired_difference
+from csasn.evidence.statistics.paired import detectable_difference
+from csasn.learning.module import LOGISTIC_REGRESSION
 from csasn.runs import open_run
 from csasn.schema import ClassList
+from csasn.units import MAIN_MODEL
 
 FROZEN = "frozen"
 MORE_AUGMENTATION = (

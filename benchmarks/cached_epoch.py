@@ -20,12 +20,15 @@ from lightning_fabric import Fabric
 
 from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
+from csasn.imaging.views import ViewSource
 from csasn.learning.epochs import labels_of, look_at, plan_epoch
-from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.features import FeatureCache
+from csasn.learning.module import Trainee, build_trainee
+from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import Stage, parameter_groups, training_mode
-from csasn.learning.phases import Phases
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee
-from csasn.learning.workshop import start_fabric, takes_bfloat16
+from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.scoring import Eyes
+from csasn.learning.session import start_fabric, takes_bfloat16
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 from csasn.settings_files import read_configuration

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import Units
-from csasn.evidence.delong import delong
-from csasn.evidence.intervals import clustered_wilson
-from csasn.evidence.measures import panel
+from csasn.evidence.estimates import Resampled
+from csasn.evidence.metric_panel import panel
 from csasn.evidence.record import Place
-from csasn.evidence.resampled import Resampled
-from csasn.evidence.resampling import bootstrap
+from csasn.evidence.statistics.bootstrap import bootstrap
+from csasn.evidence.statistics.delong import delong
+from csasn.evidence.statistics.intervals import clustered_wilson
 from csasn.schema import ClassList
+from csasn.units import Units
 
 CLASSES = ClassList(names=("benign", "PTC", "MTC"), n_non_malignant=1)
 SETTINGS = EvaluateSettings(n_bootstrap=1000)

@@ -19,8 +19,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from csasn.cohort.phantom.cohort import simulate_export
-from csasn.cohort.phantom.export import BANNER_PX
+from csasn.phantom.cohort import simulate_export
+from csasn.phantom.export import BANNER_PX
 
 WORDS = ("ZYGMUNT", "QUIRELL", "XANTHOS", "VORTIGERN", "JABBER")
 TAGS = (

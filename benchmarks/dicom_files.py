@@ -28,15 +28,15 @@ from PIL import Image
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from csasn.cohort.dicom import reading
-from csasn.cohort.dicom.decoding import decoded
-from csasn.cohort.dicom.fragments import located_frames
-from csasn.cohort.dicom.layout import PALETTE, layout_of
-from csasn.cohort.dicom.opening import opened
-from csasn.cohort.dicom.reading import chosen_frames, is_dicom, read_dicom
-from csasn.cohort.dicom.tone import rgb, tone_of
-from csasn.cohort.ledger import RefusedPicture
 from csasn.config import DicomSettings
+from csasn.decoding.dicom import reading
+from csasn.decoding.dicom.fragments import located_frames
+from csasn.decoding.dicom.frames import chosen_frames, is_dicom, read_dicom
+from csasn.decoding.dicom.layout import PALETTE, layout_of
+from csasn.decoding.dicom.opening import opened
+from csasn.decoding.dicom.tone import rgb, tone_of
+from csasn.decoding.dicom.values import decoded
+from csasn.decoding.refused import RefusedPicture
 
 OPEN = DicomSettings(no_region="whole-image", colour_doppler="keep")
 OTHERS = {JPEGBaseline8Bit: "gdcm", JPEG2000: "gdcm", JPEG2000Lossless: "gdcm", RLELossless: "pydicom"}

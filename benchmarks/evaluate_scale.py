@@ -20,7 +20,7 @@ import polars as pl
 from csasn.config import Configuration, EvaluateSettings
 from csasn.evidence.evaluate import evaluate_run
 from csasn.files import write_json
-from csasn.report.page import report_run
+from csasn.report.run_page import report_run
 from csasn.runs import Run, create_run
 from csasn.schema import (
     HISTORY_COLUMNS,

@@ -31,8 +31,8 @@ from PIL import Image
 from pydicom.pixels import pixel_array
 
 from csasn.cohort.items import Item, read_item, read_picture_item
-from csasn.cohort.phantom.cohort import simulate, simulate_export
-from csasn.cohort.workers import default_workers
+from csasn.decoding.workers import default_workers
+from csasn.phantom.cohort import simulate, simulate_export
 
 N_PAIRS = 3
 N_COPIES = 10  # of each rendered picture, and more where the screens are more

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import polars as pl
 
-from csasn.cells import escaped_cells
 from csasn.cohort.integrity import keys_with_several
 from csasn.cohort.labels import vocabulary
 from csasn.cohort.split import checks_of_split, make_split
 from csasn.cohort.tables import table_rows
 from csasn.config import SplitSettings
+from csasn.csv_cells import escaped_cells
 from csasn.schema import complete_columns, manifest_sha256
 
 N_ROWS, IMAGES_A_PATIENT, FILES_A_FOLDER = 1_000_000, 4, 1_000

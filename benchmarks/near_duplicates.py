@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from csasn.cohort.fingerprints import fingerprint
 from csasn.cohort.near_duplicates import near_duplicates
-from csasn.cohort.phantom.cohort import simulate
-from csasn.cohort.pictures import read_picture
+from csasn.decoding.pictures import read_picture
+from csasn.phantom.cohort import simulate
 from csasn.schema import read_manifest
 
 Grey = NDArray[np.uint8]

@@ -24,14 +24,14 @@ from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from csasn.cohort.phantom.acoustics import echo_envelope
-from csasn.cohort.phantom.attributes import SUSPICION, Attributes, draw_attributes, frequencies
-from csasn.cohort.phantom.cohort import simulate
-from csasn.cohort.phantom.looks import LOOKS, SUBTYPES, Subtype
-from csasn.cohort.phantom.patients import draw_patients
-from csasn.cohort.phantom.rendering import Acquisition, acquisitions, write_picture
-from csasn.cohort.phantom.scanner import draw_scanner
-from csasn.cohort.workers import Lost, each_in_workers
+from csasn.decoding.workers import Lost, each_in_workers
+from csasn.phantom.acoustics import echo_envelope
+from csasn.phantom.attributes import SUSPICION, Attributes, draw_attributes, frequencies
+from csasn.phantom.cohort import simulate
+from csasn.phantom.looks import LOOKS, SUBTYPES, Subtype
+from csasn.phantom.patients import draw_patients
+from csasn.phantom.rendering import Acquisition, acquisitions, write_picture
+from csasn.phantom.scanner import draw_scanner
 
 N_PATIENTS, N_SITES, BAR = 2000, 4, 20.0
 

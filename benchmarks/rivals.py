@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from csasn.config import Configuration
-from csasn.learning.labels import Labels
-from csasn.learning.losses import MultitaskLoss
+from csasn.learning.objective.labels import Labels
+from csasn.learning.objective.losses import MultitaskLoss
 from csasn.learning.optimisation import NECK_RATE_FACTOR
 from csasn.network.backbones import Features
 from csasn.network.csasn import Neck

@@ -28,9 +28,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from csasn.learning import generations
-from csasn.learning.generations import Generations
+from csasn.learning.recovery.generations import Generations
+from csasn.learning.recovery.pytree import put_together, take_apart
 from csasn.learning.state import Learning
-from csasn.learning.tree import put_together, take_apart
 from small_unit import built, ended, fingerprint_of, in_child, kill, start_fabric, train_unit
 
 N_STEPS, N_NAIVE = 15, 100

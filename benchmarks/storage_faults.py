@@ -21,8 +21,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from csasn.errors import CsasnError, StorageError
-from csasn.learning.checkpoint import read_checkpoint
-from csasn.learning.generations import Generations
+from csasn.learning.recovery.generations import Generations
+from csasn.network.checkpoint import read_checkpoint
 from failing_storage import FailingDevice
 from small_unit import start_fabric, train_unit
 

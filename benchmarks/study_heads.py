@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 
 from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
-from csasn.learning.features import ViewSource
+from csasn.imaging.views import ViewSource
+from csasn.learning.module import build_trainee
+from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import Stage
-from csasn.learning.phases import Phases
+from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.scoring import Eyes
+from csasn.learning.session import start_fabric
 from csasn.learning.state import Learning
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, build_trainee
 from csasn.learning.training import Course, train_stage
-from csasn.learning.workshop import start_fabric
 from csasn.network.backbones import GRID_STRIDE_PX, Features
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from csasn.config import Configuration, LossSettings
+from csasn.learning.module import build_trainee
 from csasn.learning.optimisation import Stage
-from csasn.learning.trainee import FoldRows, build_trainee, folds_of, log_probabilities, rows_of
+from csasn.learning.rows import FoldRows, folds_of, rows_of
+from csasn.learning.scoring import log_probabilities
+from csasn.learning.session import Workshop, open_workshop, start_fabric
 from csasn.learning.training import Course, train_stage
-from csasn.learning.workshop import Workshop, open_workshop, start_fabric
 from csasn.runs import open_run
 
 ROOT = Path(__file__).parents[1]

@@ -22,14 +22,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
+from csasn.imaging.views import ViewSource
 from csasn.learning.epochs import look_at
-from csasn.learning.features import ViewSource
+from csasn.learning.module import Trainee, build_trainee
+from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import Stage, rate_factor
-from csasn.learning.phases import Phases
+from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.scoring import Eyes
+from csasn.learning.session import takes_bfloat16
 from csasn.learning.state import Learning
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee
 from csasn.learning.training import Course, train_stage
-from csasn.learning.workshop import takes_bfloat16
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 from csasn.settings_files import read_configuration

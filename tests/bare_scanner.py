@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from csasn.cohort.phantom.scanner import Scanner
+from csasn.phantom.scanner import Scanner
 
 
 def bare(scanner: Scanner) -> Scanner:

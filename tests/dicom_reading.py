@@ -12,14 +12,14 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from csasn.cohort.dicom.decoding import decoded
-from csasn.cohort.dicom.fragments import located_frames
-from csasn.cohort.dicom.layout import layout_of
-from csasn.cohort.dicom.opening import opened
-from csasn.cohort.dicom.reading import read_dicom
-from csasn.cohort.dicom.tone import rgb
-from csasn.cohort.ledger import RefusedPicture
 from csasn.config import DicomSettings
+from csasn.decoding.dicom.fragments import located_frames
+from csasn.decoding.dicom.frames import read_dicom
+from csasn.decoding.dicom.layout import layout_of
+from csasn.decoding.dicom.opening import opened
+from csasn.decoding.dicom.tone import rgb
+from csasn.decoding.dicom.values import decoded
+from csasn.decoding.refused import RefusedPicture
 
 WHOLE = DicomSettings(no_region="whole-image")
 KEEP = DicomSettings(no_region="whole-image", colour_doppler="keep")

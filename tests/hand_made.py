@@ -15,7 +15,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score, matthews_corrcoef
 
 from csasn.config import EvaluateSettings
 from csasn.evidence.evaluate import Evaluation, evaluate
-from csasn.evidence.resampling import patient_weights
+from csasn.evidence.statistics.bootstrap import patient_weights
 from csasn.schema import ClassList, complete_columns
 from plain_statistics import auprc_of, auroc_of, brier_of, cuts_of, ece_of
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from csasn.cohort.phantom.anatomy import VIEWS, draw_tissue
-from csasn.cohort.phantom.cohort import draw_patients
-from csasn.cohort.phantom.scanner import Scanner, draw_scanner, take_picture
+from csasn.phantom.anatomy import VIEWS, draw_tissue
+from csasn.phantom.cohort import draw_patients
+from csasn.phantom.scanner import Scanner, draw_scanner, take_picture
 
 INK_SHARE = 0.3  # a pixel is ink where the letter covers at least this share of it
 COVERED = 0.9  # a character with less of its ink masked counts as legible

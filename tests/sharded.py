@@ -9,10 +9,10 @@ from lightning_fabric import Fabric
 
 from csasn.config import FitSettings
 from csasn.errors import StoppedError
+from csasn.learning.fsdp import clip_mixed, is_sharded, whole
 from csasn.learning.optimisation import Stage, parameter_groups
-from csasn.learning.sharding import clip_mixed, is_sharded, whole
-from csasn.learning.stopping import StopSignal
-from csasn.learning.workshop import start_fabric
+from csasn.learning.recovery.sigterm import StopSignal
+from csasn.learning.session import start_fabric
 from small_training import CONFIGURATION, trainee
 from small_unit import train_unit
 

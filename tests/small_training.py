@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from csasn.config import AugmentationSettings, Configuration, FitSettings, NetworkSettings, PredictSettings
 from csasn.imaging.store import PixelStore
-from csasn.learning.features import ViewSource
+from csasn.imaging.views import ViewSource
+from csasn.learning.module import Trainee, build_trainee
 from csasn.learning.optimisation import Stage
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, build_trainee
+from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.scoring import Eyes
 from csasn.network.backbones import Branch, Features, build_cnn, build_vit
 from csasn.schema import ClassList
 

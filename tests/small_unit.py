@@ -13,15 +13,16 @@ import torch
 from lightning_fabric import Fabric
 
 from csasn.config import Configuration
-from csasn.learning.generations import Generations
-from csasn.learning.keeper import Keeper
+from csasn.learning.checkpointing import Keeper
+from csasn.learning.fsdp import whole
+from csasn.learning.module import build_trainee
 from csasn.learning.optimisation import Stage
-from csasn.learning.sharding import whole
+from csasn.learning.recovery.generations import Generations
+from csasn.learning.recovery.pytree import take_apart
+from csasn.learning.recovery.sigterm import StopSignal
+from csasn.learning.rows import FoldRows
 from csasn.learning.state import Learning
-from csasn.learning.stopping import StopSignal
-from csasn.learning.trainee import FoldRows, build_trainee
 from csasn.learning.training import Course, train_stage
-from csasn.learning.tree import take_apart
 from csasn.network.backbones import Branch
 from small_training import CONFIGURATION, ROWS, branches, cohort, eyes
 

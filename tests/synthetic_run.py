@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from csasn.cells import escaped_cells
 from csasn.cohort.ledger import ledger_csv
 from csasn.config import Configuration, EvaluateSettings
+from csasn.csv_cells import escaped_cells
 from csasn.files import write_json
 from csasn.runs import Run, create_run
 from csasn.schema import LEDGER_COLUMNS, MANIFEST_COLUMNS, ClassList, classes_of, complete_columns, manifest_sha256

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from csasn.errors import MismatchError
 from csasn.evidence.ablation import Arm, ablation_content, exchanged_p, mean_predictions
-from csasn.evidence.ablation_words import rounded_up
+from csasn.evidence.wording import rounded_up
 from csasn.report.figures.study import named, on_front
 from csasn.runs import Run
 from csasn.schema import classes_of

@@ -12,12 +12,12 @@ from scipy.stats import binomtest, norm
 
 from csasn.config import EvaluateSettings
 from csasn.evidence.ablation import Arm, ArmReading, ablation_content, exchanged_p, mean_predictions, read_arm
-from csasn.evidence.ablation_words import ArmDifference, paragraph, reach, rounded_up, sentence
-from csasn.evidence.aggregation import per_unit
-from csasn.evidence.resampling import patient_weights
 from csasn.evidence.run_differences import read_at
+from csasn.evidence.statistics.bootstrap import patient_weights
+from csasn.evidence.wording import ArmDifference, paragraph, reach, rounded_up, sentence
 from csasn.runs import Run
 from csasn.schema import ClassList
+from csasn.units import per_unit
 from hand_made import CLASSES, PREDICTIONS, SETTINGS, called, draws_of, figure_of, strata_of, units
 from plain_statistics import exchanged_p_of, p_of_draws, stepped
 from synthetic_run import make_run, predictions

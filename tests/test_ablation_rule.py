@@ -6,13 +6,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from csasn.evidence.ablation import Arm, ablation_content
-from csasn.evidence.ablation_rule import drawn_by_level, levels_of
-from csasn.evidence.aggregation import per_unit
-from csasn.evidence.resampling import patient_weights
 from csasn.evidence.run_differences import read_at
-from csasn.report.ablation import _by_level
+from csasn.evidence.statistics.bootstrap import patient_weights
+from csasn.evidence.tirads_baseline import drawn_by_level, levels_of
+from csasn.report.study_page import _by_level
 from csasn.runs import Run
 from csasn.schema import classes_of
+from csasn.units import per_unit
 from synthetic_run import make_run, manifest, predictions
 
 CLASSES = classes_of(manifest())

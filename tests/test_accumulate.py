@@ -8,10 +8,10 @@ from lightning_fabric import Fabric
 
 from csasn.config import Configuration, FitSettings, LossSettings
 from csasn.learning.epochs import look_at
-from csasn.learning.labels import Whole
-from csasn.learning.losses import MultitaskLoss
+from csasn.learning.module import build_trainee
+from csasn.learning.objective.labels import Whole
+from csasn.learning.objective.losses import MultitaskLoss
 from csasn.learning.optimisation import Stage, training_mode
-from csasn.learning.trainee import build_trainee
 from csasn.learning.training import Course, train_stage
 from small_training import CONFIGURATION, ROWS, branches, cohort, eyes
 from small_unit import SHORT, start_fabric, train_unit

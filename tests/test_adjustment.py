@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csasn.config import LossSettings
-from csasn.learning.adjustment import Adjustment
+from csasn.learning.objective.logit_adjustment import Adjustment
 
 LOGITS = torch.tensor([[math.log(2.0), 0.0], [0.0, math.log(3.0)]])
 INDEX = torch.tensor([0, 0])

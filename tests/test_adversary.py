@@ -16,12 +16,14 @@ from sklearn.preprocessing import StandardScaler
 from csasn.config import AugmentationSettings, Configuration, LossSettings
 from csasn.errors import BadInputError, StoppedError
 from csasn.imaging.store import PixelStore
-from csasn.learning.adversary import DAMPING, SiteAdversary, training_sites
-from csasn.learning.features import ViewSource
-from csasn.learning.labels import Labels, Whole
+from csasn.imaging.views import ViewSource
+from csasn.learning.module import build_trainee
+from csasn.learning.objective.labels import Labels, Whole
+from csasn.learning.objective.site_adversary import DAMPING, SiteAdversary, training_sites
 from csasn.learning.optimisation import Stage, parameter_groups
-from csasn.learning.stopping import StopSignal
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, build_trainee
+from csasn.learning.recovery.sigterm import StopSignal
+from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.scoring import Eyes
 from csasn.learning.training import Course, train_stage
 from csasn.network.backbones import Features
 from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, SIZE_PX, branches, cohort

@@ -10,7 +10,7 @@ import pytest
 STEPS = """
 import resource, sys
 import torch
-from csasn.learning.allocation import keep_freed_memory
+from csasn.learning.malloc import keep_freed_memory
 torch.set_num_threads(1)
 asked = keep_freed_memory() if sys.argv[1] == "keep" else None
 def step():  # as many maps of a batch at once as a backward pass holds

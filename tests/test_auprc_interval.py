@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from csasn.evidence.auprc_interval import auprc_interval
-from csasn.evidence.ranking import auprc
-from csasn.evidence.resampling import Bootstrapped, bootstrap
+from csasn.evidence.statistics.bootstrap import Bootstrapped, bootstrap
+from csasn.evidence.statistics.intervals import auprc_interval
+from csasn.evidence.statistics.ranking import auprc
 
 
 def drawn(y: np.ndarray, p: np.ndarray, patients: np.ndarray | None = None) -> Bootstrapped:

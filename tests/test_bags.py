@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from csasn.config import EvaluateSettings, LossSettings, NetworkSettings
-from csasn.evidence.bags import aggregations
-from csasn.learning.bags import bags_of, fit_attention
-from csasn.network.bags import GatedAttention
+from csasn.evidence.gated_attention import aggregations
+from csasn.learning.gated_attention import bags_of, fit_attention
+from csasn.network.gated_attention import GatedAttention
 from csasn.schema import GATED_ATTENTION, ClassList, classes_of
 from synthetic_run import manifest, predictions
 

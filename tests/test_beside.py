@@ -5,10 +5,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from csasn import units
 from csasn.cli import main
 from csasn.config import EvaluateSettings
-from csasn.evidence import aggregation
-from csasn.evidence.beside import drops
+from csasn.evidence.generalisation import drops
 from csasn.runs import Run
 from csasn.schema import classes_of
 from synthetic_run import make_run, manifest, predictions
@@ -18,7 +18,7 @@ SETTINGS = EvaluateSettings(n_bootstrap=100, calibration_bins=5)
 
 def patients_of(frame: pl.DataFrame) -> pl.DataFrame:
     main_rows = frame.filter(pl.col("model") == "csasn")
-    return aggregation.tested_rows(aggregation.per_unit(main_rows, classes_of(manifest()), unit="patient"), "csasn")
+    return units.tested_rows(units.per_unit(main_rows, classes_of(manifest()), unit="patient"), "csasn")
 
 
 def test_a_run_falls_by_nothing_beside_itself_and_by_its_noise_beside_a_worse_one() -> None:

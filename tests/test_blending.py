@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from csasn.config import Configuration, FitSettings, LossSettings
-from csasn.learning.blending import Box, Mix, draw_cut, draw_mix, pasted
 from csasn.learning.epochs import Planned, labels_of, look_at, plan_epoch
-from csasn.learning.labels import Labels
+from csasn.learning.mixup import Box, Mix, draw_cut, draw_mix, pasted
+from csasn.learning.module import build_trainee
+from csasn.learning.monitoring.timing import Phases
+from csasn.learning.objective.labels import Labels
 from csasn.learning.optimisation import Stage
-from csasn.learning.phases import Phases
-from csasn.learning.trainee import build_trainee
 from csasn.learning.training import Course
 from csasn.network.backbones import Features
 from small_training import CONFIGURATION, ROWS, branches, cohort, eyes, trainee

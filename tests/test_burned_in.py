@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-from csasn.cohort.burned_in import find_text, without_text
+from csasn.decoding.burned_in import find_text, without_text
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks/burned_in_text.py"
 

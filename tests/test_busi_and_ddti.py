@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 import miniature_sets as miniature
-from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.published.annotation_xml import parsed
+from csasn.decoding.refused import RefusedPicture
 from published_sets import BOMB, KEYS, ledger_of, read, rows_of
 
 # ---- BUSI

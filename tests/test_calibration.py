@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from csasn.evidence.calibration import ece, equal_mass_bins, reliability, top_label
+from csasn.evidence.statistics.reliability import ece, equal_mass_bins, reliability, top_label
 
 P = np.array([0.25, 0.25, 0.55, 0.75, 0.75])
 Y = np.array([0, 0, 1, 1, 1])

@@ -9,13 +9,14 @@ import polars as pl
 import pytest
 from scipy.stats import binomtest
 
+from csasn.calibration.prevalence import declared_prevalence, shifted
+from csasn.calibration.temperature import Temperature, fit_temperature, nll, temperatures
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError
-from csasn.evidence.aggregation import per_unit
-from csasn.evidence.calibrated import ReliabilityBin, calibration_section
-from csasn.evidence.calibration import ece, ece_norms, equal_mass_bins, murphy, reliability, top_label
-from csasn.evidence.recalibration import Temperature, declared_prevalence, fit_temperature, nll, shifted, temperatures
+from csasn.evidence.calibration_section import ReliabilityBin, calibration_section
+from csasn.evidence.statistics.reliability import ece, ece_norms, equal_mass_bins, murphy, reliability, top_label
 from csasn.schema import ClassList
+from csasn.units import per_unit
 from hand_made import CLASSES, NAMES, POPULATION, PREDICTIONS, Unit, evaluation, short_of, sides, units
 from plain_statistics import bins_of, ece_of
 

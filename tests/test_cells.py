@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csasn.cells import csv_bytes, escaped_cell, restored_cell
+from csasn.csv_cells import csv_bytes, escaped_cell, restored_cell
 
 
 @given(st.text())

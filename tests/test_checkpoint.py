@@ -7,7 +7,7 @@ import torch
 
 from csasn.errors import BadInputError, MismatchError
 from csasn.files import file_sha256
-from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, write_checkpoint
+from csasn.network.checkpoint import has_checkpoint, read_checkpoint, write_checkpoint
 
 
 @pytest.fixture

@@ -3,18 +3,11 @@ import polars as pl
 import pytest
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.comparison import (
-    UNDEFINED,
-    bootstrap_p,
-    detectable_difference,
-    difference_of,
-    holm,
-    mcnemar,
-    shared_units,
-)
+from csasn.evidence.comparison import UNDEFINED, difference_of, shared_units
+from csasn.evidence.estimates import Resampled, resample
 from csasn.evidence.evaluate import evaluate
 from csasn.evidence.record import Place
-from csasn.evidence.resampled import Resampled, resample
+from csasn.evidence.statistics.paired import bootstrap_p, detectable_difference, holm, mcnemar
 from csasn.schema import ClassList, classes_of
 from synthetic_run import STRENGTH, manifest, predictions
 

@@ -8,13 +8,14 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import binomtest, chi2, norm, t
 
-from csasn.evidence.aggregation import UNITS
-from csasn.evidence.comparison import bootstrap_p, detectable_difference, mcnemar, paired_difference
-from csasn.evidence.measures import Figure
+from csasn.evidence.comparison import paired_difference
+from csasn.evidence.estimates import Resampled
+from csasn.evidence.heterogeneity import combine, heterogeneity
+from csasn.evidence.metric_panel import Figure
 from csasn.evidence.record import Place
-from csasn.evidence.resampled import Resampled
-from csasn.evidence.resampling import Bootstrapped
-from csasn.evidence.sites import combine, heterogeneity
+from csasn.evidence.statistics.bootstrap import Bootstrapped
+from csasn.evidence.statistics.paired import bootstrap_p, detectable_difference, mcnemar
+from csasn.units import UNITS
 from hand_made import (
     NOT_READ,
     RIVAL,

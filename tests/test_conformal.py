@@ -3,8 +3,9 @@ import polars as pl
 import pytest
 from scipy.stats import beta, betabinom, binom
 
+from csasn.calibration.prediction_sets import certificate, coverage_band, prediction_sets, rank_of, threshold
 from csasn.errors import BadInputError
-from csasn.evidence.conformal import certificate, coverage, coverage_band, prediction_sets, rank_of, threshold
+from csasn.evidence.coverage import coverage
 from csasn.schema import ClassList
 
 TWO = ClassList(names=("benign", "PTC", "MTC"), n_non_malignant=1)

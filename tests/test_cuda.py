@@ -11,16 +11,16 @@ import polars as pl
 import pytest
 import torch
 
-from csasn.cohort.phantom.cohort import simulate
 from csasn.cohort.split import split_run
 from csasn.config import FitSettings
 from csasn.errors import MemoryShortageError, StoppedError
+from csasn.inference.predict import predict_run
 from csasn.learning.fit import fit_run
 from csasn.learning.profile import profile_run
+from csasn.learning.recovery.sigterm import StopSignal
+from csasn.learning.session import takes_bfloat16
 from csasn.learning.state import Learning
-from csasn.learning.stopping import StopSignal
-from csasn.learning.workshop import takes_bfloat16
-from csasn.reading.predict import predict_run
+from csasn.phantom.cohort import simulate
 from csasn.runs import Run, create_run
 from csasn.settings_files import read_configuration
 from exact_settings import CONFIGURATION

@@ -9,10 +9,11 @@ import torch
 from csasn.config import AugmentationSettings, FitSettings
 from csasn.errors import BadInputError
 from csasn.imaging.store import PixelStore
-from csasn.learning.features import FeatureCache, ViewSource
-from csasn.learning.labels import Labels
+from csasn.imaging.views import ViewSource
+from csasn.learning.features import FeatureCache
+from csasn.learning.objective.labels import Labels
 from csasn.learning.optimisation import Stage, parameter_groups
-from csasn.learning.trainee import Eyes
+from csasn.learning.scoring import Eyes
 from csasn.network.backbones import build_cnn
 from small_training import SIZE_PX, N, branches, cohort, trainee
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from csasn.errors import BadInputError
-from csasn.imaging.dataset import as_images, batches, epoch_order, labels
+from csasn.imaging.letterbox import as_images
+from csasn.learning.rows import labels
+from csasn.learning.sampling import batches, epoch_order
 from csasn.schema import ClassList
 
 CLASSES = ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from csasn.evidence.delong import delong
+from csasn.evidence.statistics.delong import delong
 
 
 def naive_clusters(y: np.ndarray, p: np.ndarray, patients: np.ndarray) -> np.ndarray:

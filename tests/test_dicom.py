@@ -18,9 +18,9 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from csasn.cohort.dicom.fragments import located_frames
-from csasn.cohort.dicom.layout import layout_of
-from csasn.cohort.dicom.opening import opened
+from csasn.decoding.dicom.fragments import located_frames
+from csasn.decoding.dicom.layout import layout_of
+from csasn.decoding.dicom.opening import opened
 from dicom_objects import jpeg, ultrasound
 from dicom_reading import (
     ENCODED,

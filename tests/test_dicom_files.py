@@ -12,8 +12,8 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
 )
 
-from csasn.cohort.dicom.reading import is_dicom, read_dicom
-from csasn.cohort.ledger import RefusedPicture
+from csasn.decoding.dicom.frames import is_dicom, read_dicom
+from csasn.decoding.refused import RefusedPicture
 from dicom_objects import region, ultrasound
 from dicom_reading import (
     SECRETS,

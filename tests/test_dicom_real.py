@@ -8,9 +8,10 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from csasn.cohort.dicom.reading import read_dicom
-from csasn.cohort.ledger import FIXES, RefusedPicture
+from csasn.cohort.ledger import FIXES
 from csasn.config import DicomSettings
+from csasn.decoding.dicom.frames import read_dicom
+from csasn.decoding.refused import RefusedPicture
 from dicom_reading import KEEP, code, stored
 
 

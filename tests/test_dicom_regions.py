@@ -11,8 +11,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from csasn.cohort.dicom.reading import chosen_frames, read_dicom
 from csasn.config import DicomSettings
+from csasn.decoding.dicom.frames import chosen_frames, read_dicom
 from dicom_objects import region, ultrasound
 from dicom_reading import (
     KEEP,

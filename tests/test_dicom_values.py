@@ -13,8 +13,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from csasn.cohort.dicom.reading import read_dicom
 from csasn.config import DicomSettings
+from csasn.decoding.dicom.frames import read_dicom
 from dicom_objects import jpeg, ultrasound
 from dicom_reading import (
     GREY_OF_THAT,

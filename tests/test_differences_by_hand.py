@@ -11,12 +11,12 @@ from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import Unit as UnitName
-from csasn.evidence.aggregation import per_unit
-from csasn.evidence.beside import DROPS, drops
+from csasn.evidence.generalisation import DROPS, drops
 from csasn.evidence.run_differences import RunDifference, differences
-from csasn.evidence.verdict import adjusted_p, better_of, found, in_words, not_found, untold
+from csasn.evidence.wording import adjusted_p, better_of, found, in_words, not_found, untold
 from csasn.schema import ClassList
+from csasn.units import Unit as UnitName
+from csasn.units import per_unit
 from hand_made import (
     CLASSES,
     NAMES,

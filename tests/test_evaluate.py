@@ -5,16 +5,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from csasn.calibration.thresholds import OperatingPoint, freeze
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError, MismatchError
 from csasn.evidence import evaluate as room
-from csasn.evidence.aggregation import UNITS, per_unit, units_of
 from csasn.evidence.evaluate import evaluate_run
-from csasn.evidence.measures import OVERALL
-from csasn.evidence.operating import OperatingPoint, freeze
-from csasn.evidence.ranking import auroc
+from csasn.evidence.metric_panel import OVERALL
 from csasn.evidence.record import Record
+from csasn.evidence.statistics.ranking import auroc
 from csasn.schema import ClassList, classes_of
+from csasn.units import UNITS, per_unit, units_of
 from synthetic_run import make_run, manifest, predictions
 
 TABLE = manifest()

@@ -9,7 +9,7 @@ from scipy.stats import norm, t
 
 from csasn.config import EvaluateSettings
 from csasn.evidence.evaluate import Evaluation, evaluate
-from csasn.evidence.measures import OVERALL
+from csasn.evidence.metric_panel import OVERALL
 from csasn.evidence.record import Record
 from hand_made import (
     CLASSES,

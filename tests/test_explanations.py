@@ -12,11 +12,11 @@ from PIL import Image
 
 from csasn.evidence.evaluate import evaluate_run
 from csasn.evidence.explanations import cells_of, target_of
-from csasn.evidence.intervals import wilson
+from csasn.evidence.statistics.intervals import wilson
 from csasn.report.blocks import Pictures, Words
-from csasn.report.material import Material
+from csasn.report.evaluated_run import Material
 from csasn.report.overlay import OUTLINE, overlay
-from csasn.report.page import report_run
+from csasn.report.run_page import report_run
 from csasn.report.sections.explanations import explanations, learned, verdict, where
 from csasn.runs import Run
 from synthetic_maps import NODULE, SIZE_PX, explain_by_hand

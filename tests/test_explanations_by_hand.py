@@ -10,8 +10,8 @@ from scipy.stats import norm, spearmanr
 
 from csasn.config import EvaluateSettings
 from csasn.evidence.explanations import explanations_content
-from csasn.evidence.pointing import Target, baseline, energy, enlarged, pointing
-from csasn.evidence.resampling import patient_weights
+from csasn.evidence.statistics.bootstrap import patient_weights
+from csasn.evidence.statistics.pointing import Target, baseline, energy, enlarged, pointing
 from csasn.runs import Run
 from csasn.schema import MAP_COLUMNS, MASK_COLUMNS
 from plain_statistics import bca_of, p_of_draws, stepped, wilson_of

@@ -10,10 +10,11 @@ import torch
 
 from csasn.config import AugmentationSettings
 from csasn.errors import BadInputError, StorageError
-from csasn.imaging.dataset import as_images
+from csasn.imaging.letterbox import as_images
 from csasn.imaging.store import PixelStore
+from csasn.imaging.views import ViewSource
 from csasn.learning import features
-from csasn.learning.features import FeatureCache, ViewSource
+from csasn.learning.features import FeatureCache
 from csasn.network.backbones import Branch, Features, build_cnn, build_vit
 from csasn.network.weights import state_sha256
 

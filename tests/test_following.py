@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from csasn.errors import BadInputError, StorageError
-from csasn.learning.journal import Journal, read_journal
-from csasn.learning.lock import LOCK, trainer_lock
-from csasn.learning.status import _unit_status
-from csasn.learning.trackers import _imported, track
+from csasn.learning.monitoring.journal import Journal, read_journal
+from csasn.learning.monitoring.status import _unit_status
+from csasn.learning.monitoring.trackers import _imported, track
+from csasn.learning.recovery.lock import LOCK, trainer_lock
 
 
 @pytest.fixture

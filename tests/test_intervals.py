@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from csasn.evidence.intervals import clustered_wilson, newcombe_auroc, predictive_value_interval, wilson
-from csasn.evidence.ranking import auroc
-from csasn.evidence.resampling import MOST_LEFT_OUT, bca_levels, bootstrap, patient_weights
+from csasn.evidence.statistics.bootstrap import MOST_LEFT_OUT, bca_levels, bootstrap, patient_weights
+from csasn.evidence.statistics.intervals import clustered_wilson, newcombe_auroc, predictive_value_interval, wilson
+from csasn.evidence.statistics.ranking import auroc
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_newcombe_holds_an_interval_where_all_are_ranked_right() -> None:
 def test_a_grouped_jackknife_agrees_with_leaving_out_each_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(4).exponential(size=1000)
     grouped = bootstrap(np.arange(1000), weighted_mean(values), n_draws=2000, method="bca")
-    monkeypatch.setattr("csasn.evidence.resampling.MOST_LEFT_OUT", 1000)
+    monkeypatch.setattr("csasn.evidence.statistics.bootstrap.MOST_LEFT_OUT", 1000)
     single = bootstrap(np.arange(1000), weighted_mean(values), n_draws=2000, method="bca")
     assert MOST_LEFT_OUT < 1000
     np.testing.assert_allclose(grouped.low, single.low, atol=0.003)
@@ -193,14 +193,14 @@ def test_bca_without_bias_or_skew_is_the_percentile_interval() -> None:
 def test_draws_do_not_depend_on_threads_or_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(5).normal(size=60)
     whole = bootstrap(np.arange(60), weighted_mean(values), n_draws=200)
-    monkeypatch.setattr("csasn.evidence.resampling.CHUNK_ELEMENTS", 64)
-    monkeypatch.setattr("csasn.evidence.resampling.N_THREADS", 1)
+    monkeypatch.setattr("csasn.evidence.statistics.bootstrap.CHUNK_ELEMENTS", 64)
+    monkeypatch.setattr("csasn.evidence.statistics.bootstrap.N_THREADS", 1)
     pieces = bootstrap(np.arange(60), weighted_mean(values), n_draws=200)
     np.testing.assert_allclose(pieces.draws, whole.draws, rtol=1e-12)
 
 
 def test_weights_of_large_strata_come_in_blocks_and_still_sum_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("csasn.evidence.resampling.DRAWN_AT_ONCE", 1000)
+    monkeypatch.setattr("csasn.evidence.statistics.bootstrap.DRAWN_AT_ONCE", 1000)
     weights = patient_weights(np.zeros(300, dtype=int), n_draws=40, seed=3)
     assert (weights.sum(axis=1) == 300).all()
     assert weights.var() == pytest.approx(1 - 1 / 300, abs=0.05)  # multinomial

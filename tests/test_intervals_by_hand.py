@@ -9,10 +9,15 @@ from scipy import stats
 from scipy.special import expit
 from scipy.stats import norm
 
-from csasn.evidence.auprc_interval import auprc_interval
-from csasn.evidence.intervals import clustered_wilson, newcombe_auroc, predictive_value_interval, wilson
-from csasn.evidence.metrics import predictive_values
-from csasn.evidence.resampling import bca_levels, bootstrap, patient_weights
+from csasn.evidence.statistics.bootstrap import bca_levels, bootstrap, patient_weights
+from csasn.evidence.statistics.intervals import (
+    auprc_interval,
+    clustered_wilson,
+    newcombe_auroc,
+    predictive_value_interval,
+    wilson,
+)
+from csasn.evidence.statistics.metrics import predictive_values
 from plain_statistics import acceleration_of, wilson_of
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from csasn.config import LossSettings
-from csasn.learning.blending import Mix
 from csasn.learning.epochs import Planned, labels_of
-from csasn.learning.labels import Labels
-from csasn.learning.losses import MultitaskLoss
-from csasn.learning.trainee import build_trainee
+from csasn.learning.mixup import Mix
+from csasn.learning.module import build_trainee
+from csasn.learning.objective.labels import Labels
+from csasn.learning.objective.losses import MultitaskLoss
 from csasn.network.csasn import Output
 from csasn.network.heads import ChainHead, FlatHead
 from csasn.schema import ClassList

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from csasn.cells import FORMULA_SIGNS, restored_cell
 from csasn.cli import main
 from csasn.cli.outcome import EXIT_REFUSED
 from csasn.cohort.ingest import ingest
 from csasn.cohort.split import split_run
 from csasn.config import Configuration, SplitSettings
+from csasn.csv_cells import FORMULA_SIGNS, restored_cell
 from csasn.files import read_json
 from csasn.runs import create_run
 from csasn.schema import read_manifest

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from csasn.config import NetworkSettings
+from csasn.inference.explanations import evenly_spaced
+from csasn.inference.randomised import deal_anew, levels_of
+from csasn.network.attention_capture import KeptAttention
 from csasn.network.csasn import Csasn, Neck
-from csasn.network.kept_attention import KeptAttention
+from csasn.network.maps import attention_relevance, explain, grad_cam, log_odds, why_missing
 from csasn.network.weights import state_sha256
-from csasn.reading.explain import evenly_spaced
-from csasn.reading.maps import attention_relevance, explain, grad_cam, log_odds, why_missing
-from csasn.reading.randomise import deal_anew, levels_of
 from csasn.schema import MAPS
 from small_training import CLASSES, CONFIGURATION, SIZE_PX, branches
 

@@ -15,6 +15,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from csasn.calibration.thresholds import youden_point
 from csasn.evidence import metrics, ranking
 
 
@@ -126,7 +127,7 @@ def test_predictive_values_golden() -> None:
 
 def test_youden_point_by_hand() -> None:
     y, p = np.array([0, 0, 1, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.9])
-    point = metrics.youden_point(y, p)
+    point = youden_point(y, p)
     assert point.threshold == 0.6  # J is 2/3 at .6 and at .3: the more specific one
     assert point.youden_index == pytest.approx(2 / 3)
     found = metrics.counts_at(y, p, threshold=point.threshold)
@@ -141,4 +142,4 @@ def test_youden_point_by_hand() -> None:
     }
     for side in (np.ones(3), np.zeros(3)):
         with pytest.raises(ValueError, match="one side only"):
-            metrics.youden_point(side, p[:3])
+            youden_point(side, p[:3])

@@ -8,14 +8,8 @@ from scipy.stats import chi2
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_curve
 
-from csasn.evidence.novelty import (
-    DETECTORS,
-    Images,
-    fit_detectors,
-    fit_gaussians,
-    fpr_at_sensitivity,
-    risk_coverage,
-)
+from csasn.calibration.novelty import DETECTORS, Images, fit_detectors, fit_gaussians
+from csasn.evidence.statistics.risk_coverage import fpr_at_sensitivity, risk_coverage
 
 
 def images(

@@ -11,12 +11,12 @@ from pydicom import dcmread
 from pydicom.uid import JPEGBaseline8Bit
 
 from csasn.cohort.ingest import ingest
-from csasn.cohort.phantom.cohort import simulate_export
-from csasn.cohort.phantom.export import invented
 from csasn.cohort.pseudonyms import keep_secret, open_pseudonyms
 from csasn.cohort.verification import lines, verify
 from csasn.errors import BadInputError
 from csasn.files import read_json
+from csasn.phantom.cohort import simulate_export
+from csasn.phantom.export import invented
 from csasn.schema import read_manifest
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from csasn.evidence.paired_shares import Discordant, discordant, least_found, tango, tango_score
+from csasn.evidence.statistics.paired_proportions import Discordant, discordant, least_found, tango, tango_score
 
 
 def one_a_patient(b: int, c: int, n: int) -> Discordant:

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
-from csasn.cohort.phantom.cohort import simulate
 from csasn.cohort.split import split_run
 from csasn.learning.fit import fit_run
+from csasn.phantom.cohort import simulate
 from csasn.runs import create_run
 from csasn.settings_files import read_configuration
 from exact_settings import CONFIGURATION

@@ -11,17 +11,17 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from csasn.cohort.phantom.anatomy import VIEWS
-from csasn.cohort.phantom.attributes import Attributes
-from csasn.cohort.phantom.cohort import attribute_table, draw_patients, simulate
-from csasn.cohort.phantom.contact_sheet import contact_sheet
-from csasn.cohort.phantom.looks import SUBTYPES
-from csasn.cohort.phantom.patients import deal_classes
-from csasn.cohort.phantom.rendering import acquisitions
-from csasn.cohort.phantom.scanner import draw_scanner
-from csasn.cohort.phantom.tirads import tirads_level
 from csasn.errors import BadInputError
 from csasn.files import file_sha256, read_json
+from csasn.phantom.anatomy import VIEWS
+from csasn.phantom.attributes import Attributes
+from csasn.phantom.cohort import attribute_table, draw_patients, simulate
+from csasn.phantom.contact_sheet import contact_sheet
+from csasn.phantom.looks import SUBTYPES
+from csasn.phantom.patients import deal_classes
+from csasn.phantom.rendering import acquisitions
+from csasn.phantom.scanner import draw_scanner
+from csasn.phantom.tirads import tirads_level
 from csasn.schema import LEDGER_COLUMNS, MANIFEST_COLUMNS, classes_of, manifest_sha256, read_manifest
 
 

@@ -13,14 +13,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from bare_scanner import bare
-from csasn.cohort.phantom.anatomy import VIEWS
-from csasn.cohort.phantom.attributes import SUSPICION, Attributes, draw_attributes, frequencies
-from csasn.cohort.phantom.cohort import draw_patients, simulate
-from csasn.cohort.phantom.looks import FOCI, LOOKS, SUBTYPES
-from csasn.cohort.phantom.patients import Patient, deal_classes
-from csasn.cohort.phantom.rendering import acquisitions
-from csasn.cohort.phantom.scanner import draw_scanner
 from csasn.files import read_json
+from csasn.phantom.anatomy import VIEWS
+from csasn.phantom.attributes import SUSPICION, Attributes, draw_attributes, frequencies
+from csasn.phantom.cohort import draw_patients, simulate
+from csasn.phantom.looks import FOCI, LOOKS, SUBTYPES
+from csasn.phantom.patients import Patient, deal_classes
+from csasn.phantom.rendering import acquisitions
+from csasn.phantom.scanner import draw_scanner
 
 
 @pytest.fixture(scope="module")

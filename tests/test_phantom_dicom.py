@@ -8,15 +8,15 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from csasn.cohort.dicom.reading import read_dicom
-from csasn.cohort.phantom.anatomy import VIEWS
-from csasn.cohort.phantom.cohort import draw_patients, simulate_export
-from csasn.cohort.phantom.export import BANNER_PX, N_CINE, invented, write_objects
-from csasn.cohort.phantom.rendering import Acquisition, acquisitions
-from csasn.cohort.phantom.scanner import draw_scanner
-from csasn.cohort.phantom.workbook import workbook
 from csasn.cohort.table_files import read_table
 from csasn.config import DicomSettings
+from csasn.decoding.dicom.frames import read_dicom
+from csasn.phantom.anatomy import VIEWS
+from csasn.phantom.cohort import draw_patients, simulate_export
+from csasn.phantom.export import BANNER_PX, N_CINE, invented, write_objects
+from csasn.phantom.rendering import Acquisition, acquisitions
+from csasn.phantom.scanner import draw_scanner
+from csasn.phantom.workbook import workbook
 
 N_PATIENTS, SEED = 12, 4
 

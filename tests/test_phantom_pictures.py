@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from bare_scanner import bare
-from csasn.cohort.phantom.acoustics import echo_envelope, time_gain_db
-from csasn.cohort.phantom.anatomy import VIEWS, Tissue, draw_tissue
-from csasn.cohort.phantom.attributes import draw_attributes
-from csasn.cohort.phantom.geometry import Grid, Lobe
-from csasn.cohort.phantom.looks import CAPSULE, COMPOSITION, FOCI, HALO, MARGIN
-from csasn.cohort.phantom.nodule import Diameters, draw_diameters
-from csasn.cohort.phantom.scanner import DEPTH_PX, draw_scanner, take_picture
+from csasn.phantom.acoustics import echo_envelope, time_gain_db
+from csasn.phantom.anatomy import VIEWS, Tissue, draw_tissue
+from csasn.phantom.attributes import draw_attributes
+from csasn.phantom.geometry import Grid, Lobe
+from csasn.phantom.looks import CAPSULE, COMPOSITION, FOCI, HALO, MARGIN
+from csasn.phantom.nodule import Diameters, draw_diameters
+from csasn.phantom.scanner import DEPTH_PX, draw_scanner, take_picture
 
 
 def test_homogeneous_tissue_gives_rayleigh_speckle() -> None:

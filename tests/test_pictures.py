@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from csasn.cohort.ledger import RefusedPicture
-from csasn.cohort.pictures import MAX_PIXELS, pixel_sha256, read_mask, read_picture
+from csasn.decoding.pictures import MAX_PIXELS, pixel_sha256, read_mask, read_picture
+from csasn.decoding.refused import RefusedPicture
 
 GREY = np.arange(40 * 48, dtype=np.int64).reshape(40, 48) % 251
 

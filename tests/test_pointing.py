@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from csasn.evidence.pointing import Target, alike, baseline, energy, enlarged, pointing
-from csasn.imaging.store import letterbox, letterbox_place
+from csasn.evidence.statistics.pointing import Target, alike, baseline, energy, enlarged, pointing
+from csasn.imaging.letterbox import letterbox, letterbox_place
 
 
 def target(rows: slice, columns: slice, *, size_px: int = 8) -> Target:

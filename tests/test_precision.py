@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from csasn.config import FitSettings
-from csasn.learning.workshop import takes_bfloat16
+from csasn.learning.session import takes_bfloat16
 from csasn.network.backbones import build_vit
 from csasn.network.precision import bfloat16, computes_bfloat16, plain_attention
 

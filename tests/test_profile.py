@@ -5,8 +5,8 @@ import time
 import numpy as np
 from lightning_fabric import Fabric
 
+from csasn.learning.monitoring.timing import PHASES, Phases
 from csasn.learning.optimisation import Stage
-from csasn.learning.phases import PHASES, Phases
 from csasn.learning.profile import N_MEASURED, StepProfile, table
 from csasn.learning.training import Course, train_stage
 from small_training import CONFIGURATION, ROWS, eyes, trainee

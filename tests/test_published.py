@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import miniature_sets as miniature
-from csasn.cohort.pictures import read_mask, read_picture
 from csasn.cohort.published import PUBLISHED
+from csasn.decoding.pictures import read_mask, read_picture
 from published_sets import BUILDERS, KEYS, ledger_of, read, refusal, rows_of
 
 

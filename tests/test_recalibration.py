@@ -3,15 +3,9 @@ import polars as pl
 import pytest
 from scipy.special import log_softmax
 
+from csasn.calibration.prevalence import declared_prevalence, shifted
+from csasn.calibration.temperature import fit_temperature, nll, temperatures, tempered
 from csasn.errors import BadInputError
-from csasn.evidence.recalibration import (
-    declared_prevalence,
-    fit_temperature,
-    nll,
-    shifted,
-    temperatures,
-    tempered,
-)
 from csasn.schema import ClassList, classes_of
 from synthetic_run import manifest, predictions
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from csasn.cohort.pictures import read_picture
-from csasn.evidence.novelty import DETECTORS
-from csasn.evidence.refusal import by_patient
+from csasn.calibration.novelty import DETECTORS
+from csasn.decoding.pictures import read_picture
+from csasn.evidence.abstention import by_patient
+from csasn.imaging.letterbox import letterbox
 from csasn.imaging.statistics import image_statistics
-from csasn.imaging.store import letterbox
-from csasn.reading.foreign import foreign_pictures
+from csasn.inference.foreign import foreign_pictures
 from csasn.schema import STATISTICS, rare_classes, read_manifest
 
 SMOKE = Path(__file__).parents[1] / "configs" / "smoke.toml"

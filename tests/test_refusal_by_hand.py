@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from csasn.calibration.novelty import DETECTORS
 from csasn.config import EvaluateSettings, ScrutinySettings
-from csasn.evidence.novelty import DETECTORS
-from csasn.evidence.refusal import by_patient, novelties, refusal_content
-from csasn.evidence.resampling import patient_weights
+from csasn.evidence.abstention import by_patient, novelties, refusal_content
 from csasn.evidence.scrutiny import scrutinise
+from csasn.evidence.statistics.bootstrap import patient_weights
 from csasn.runs import Run
 from csasn.schema import STATISTICS
 from plain_statistics import auroc_of, wilson_of

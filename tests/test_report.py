@@ -8,19 +8,19 @@ import pytest
 from PIL import Image
 
 from csasn.errors import BadInputError
-from csasn.evidence.aggregation import UNKNOWN, Units
 from csasn.evidence.evaluate import evaluate_run
-from csasn.report.drawing import draw
 from csasn.report.figures.confusion import confusion
 from csasn.report.figures.weights import moving
 from csasn.report.figures.weights import weights as weights_course
-from csasn.report.page import report_run
-from csasn.report.records import shown_targets
+from csasn.report.formatting import shown_targets
+from csasn.report.plotting import draw
+from csasn.report.run_page import report_run
+from csasn.report.sections.abstention import refuse_too_many
 from csasn.report.sections.errors import hardest_errors
-from csasn.report.sections.refusal import refuse_too_many
 from csasn.report.thumbnail import thumbnail
 from csasn.runs import Run
 from csasn.schema import ClassList
+from csasn.units import UNKNOWN, Units
 from synthetic_run import make_run, weights
 
 SECTIONS = {"cohort", "checks", "results", "rivals", "curves", "confusion", "reliability", "training", "errors"}

@@ -7,8 +7,8 @@ import torch
 from lightning_fabric import Fabric
 
 from csasn.errors import StoppedError
-from csasn.learning.stopping import StopSignal
-from csasn.learning.tree import put_together, take_apart
+from csasn.learning.recovery.pytree import put_together, take_apart
+from csasn.learning.recovery.sigterm import StopSignal
 from small_unit import SHORT, fingerprint_of, start_fabric, train_unit
 
 N_STEPS = 15

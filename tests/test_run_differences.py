@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import per_unit
 from csasn.evidence.run_differences import RunDifference, differences
-from csasn.evidence.verdict import better_of
+from csasn.evidence.wording import better_of
 from csasn.schema import classes_of
+from csasn.units import per_unit
 from synthetic_run import manifest, predictions, weaker
 
 QUICK = EvaluateSettings(n_bootstrap=200, calibration_bins=5)

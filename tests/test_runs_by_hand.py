@@ -11,16 +11,16 @@ import pytest
 
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError, MismatchError
-from csasn.evidence.aggregation import per_unit
-from csasn.evidence.bags import aggregations
-from csasn.evidence.beside import beside, remember, remembered
+from csasn.evidence.compare_runs import compare_runs, shared_settings
+from csasn.evidence.estimates import resample
+from csasn.evidence.gated_attention import aggregations
+from csasn.evidence.generalisation import beside, remember, remembered
 from csasn.evidence.record import Place
-from csasn.evidence.resampled import resample
 from csasn.evidence.run_differences import differences
-from csasn.evidence.two_runs import compare_runs, shared_settings
 from csasn.files import file_sha256
 from csasn.runs import Run
 from csasn.schema import GATED_ATTENTION, manifest_sha256
+from csasn.units import per_unit
 from hand_made import CLASSES, OWN, PREDICTIONS, SETTINGS, Unit, draws_of, figure_of, left_out_of, units
 from plain_statistics import bca_of, p_of_draws
 from synthetic_run import make_run, predictions

@@ -10,10 +10,10 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from csasn.evidence.audit import shortcuts_content
+from csasn.evidence.abstention import COVERAGES, LEAST_PROBABILITY, novelties, refusal_content
 from csasn.evidence.evaluate import evaluate_run
-from csasn.evidence.refusal import COVERAGES, LEAST_PROBABILITY, novelties, refusal_content
 from csasn.evidence.scrutiny import scrutinise
+from csasn.evidence.shortcut_audit import shortcuts_content
 from csasn.evidence.similar import similar_content
 from csasn.runs import Run
 from csasn.schema import ALTERED_COLUMNS, STATISTICS

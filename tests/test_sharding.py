@@ -9,7 +9,7 @@ import pytest
 
 from csasn.config import FitSettings
 from csasn.errors import BadInputError
-from csasn.learning.workshop import start_fabric
+from csasn.learning.session import start_fabric
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from csasn.cohort.marks import find_marks
-from csasn.cohort.pictures import read_mask, read_picture
-from csasn.evidence.shortcuts import Question, leaks, permutation_p, site_readable, within_sites_auroc
-from csasn.reading.audit import alter, chosen_rows
+from csasn.decoding.marks import find_marks
+from csasn.decoding.pictures import read_mask, read_picture
+from csasn.evidence.statistics.leaks import Question, leaks, permutation_p, site_readable, within_sites_auroc
+from csasn.inference.shortcut_audit import alter, chosen_rows
 
 SMOKE = Path(__file__).parents[1] / "configs" / "smoke.toml"
 

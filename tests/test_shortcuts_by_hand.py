@@ -10,8 +10,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from csasn.config import ScrutinySettings
-from csasn.evidence.audit import shortcuts_content
-from csasn.evidence.shortcuts import Question, leaks, permutation_p, site_readable, within_sites_auroc
+from csasn.evidence.shortcut_audit import shortcuts_content
+from csasn.evidence.statistics.leaks import Question, leaks, permutation_p, site_readable, within_sites_auroc
 from csasn.runs import Run
 from csasn.schema import ALTERED_COLUMNS, MANIFEST_COLUMNS, STATISTICS
 from synthetic_run import make_run

@@ -7,7 +7,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import StandardScaler
 
 from csasn.evidence.similar import OF_A_NODULE, cosines, nearest_of, nodules_of
-from csasn.report.sections.shortcuts import verdict
+from csasn.report.sections.shortcut_audit import verdict
 
 
 def test_cosines_are_those_of_scikit_learn_on_standardised_columns() -> None:

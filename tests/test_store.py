@@ -10,7 +10,8 @@ from PIL import Image
 from csasn.config import ImagingSettings
 from csasn.errors import BadInputError, StorageError
 from csasn.imaging import store
-from csasn.imaging.store import letterbox, open_store
+from csasn.imaging.letterbox import letterbox
+from csasn.imaging.store import open_store
 
 SETTINGS = ImagingSettings(size_px=32)
 

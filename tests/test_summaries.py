@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from csasn.network.summaries import over_channels, over_lines, over_places
+from csasn.network.fused_pooling import over_channels, over_lines, over_places
 
 Summary = Callable[[Tensor], tuple[Tensor, ...]]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from csasn.config import LossSettings
-from csasn.learning.task_weights import DynamicAverage, GradNorm, build_task_weights
+from csasn.learning.objective.task_weights import DynamicAverage, GradNorm, build_task_weights
 
 
 def told(**values: float) -> dict[str, torch.Tensor]:

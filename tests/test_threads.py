@@ -8,9 +8,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from csasn.evidence.ablation import ablation_content
+from csasn.evidence.compare_runs import compare_runs
 from csasn.evidence.evaluate import evaluate_run
-from csasn.evidence.two_runs import compare_runs
-from csasn.learning.rivals import fit_logistic_regression
+from csasn.learning.baselines import fit_logistic_regression
 from csasn.threads import one_thread
 
 

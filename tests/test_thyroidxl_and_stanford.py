@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import miniature_sets as miniature
-from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.published.stanford_cine import chosen_frames, read_member, stanford_source
+from csasn.decoding.refused import RefusedPicture
 from published_sets import KEYS, WORDS, ledger_of, read, refusal, rows_of
 
 # ---- ThyroidXL

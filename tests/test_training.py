@@ -11,8 +11,10 @@ from lightning_fabric import Fabric
 from csasn.config import Configuration, LossSettings
 from csasn.errors import DivergedError
 from csasn.learning.epochs import plan_epoch
+from csasn.learning.module import Trainee
 from csasn.learning.optimisation import MovingAverage, Stage
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, Trainee, tuning_auroc, tuning_loss
+from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.scoring import Eyes, tuning_auroc, tuning_loss
 from csasn.learning.training import Course, train_stage
 from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, eyes, trainee
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from csasn.cli import main
 from csasn.errors import BadInputError
-from csasn.evidence.two_runs import compare_runs, shared_settings
+from csasn.evidence.compare_runs import compare_runs, shared_settings
 from csasn.runs import Run
 from csasn.schema import classes_of, manifest_sha256
 from synthetic_run import make_run, manifest, predictions, weaker

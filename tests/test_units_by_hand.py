@@ -10,15 +10,16 @@ import polars as pl
 import pytest
 from scipy.stats import norm, t
 
+from csasn.calibration.thresholds import called_at, freeze
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError
-from csasn.evidence.aggregation import Unit, Units, models_of, per_unit, units_of
+from csasn.evidence.estimates import resample
 from csasn.evidence.evaluate import Evaluation, evaluate, evaluate_run
-from csasn.evidence.intervals import newcombe_auroc
-from csasn.evidence.operating import called_at, freeze
 from csasn.evidence.record import Place, Record, finite
-from csasn.evidence.resampled import resample
+from csasn.evidence.statistics.intervals import newcombe_auroc
+from csasn.evidence.statistics.metrics import counts_at
 from csasn.schema import complete_columns
+from csasn.units import Unit, Units, models_of, per_unit, units_of
 from hand_made import CLASSES, NAMES
 from synthetic_run import make_run
 
@@ -163,7 +164,7 @@ def test_units_without_a_threshold_in_their_fold_are_left_out() -> None:
     found = called_at(test.with_columns(fold=pl.Series([0, 0, 1])), CLASSES, "PTC", points)
     assert (found.rows.tolist(), found.called.tolist(), found.n_left_out) == ([0, 1], [True, False], 1)
     assert (found.patients.tolist(), found.y_true.tolist()) == (["P00", "P01"], [True, False])
-    counts = found.counts()
+    counts = counts_at(found.y_true, found.called.astype(np.float64), threshold=0.5)
     assert (counts.tp, counts.fp, counts.tn, counts.fn) == (1, 0, 1, 0)
 
 

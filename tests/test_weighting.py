@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from csasn.config import LossSettings
-from csasn.learning.task_weights import build_task_weights
-from csasn.learning.weighting import ClassWeights
+from csasn.learning.objective.class_weights import ClassWeights
+from csasn.learning.objective.task_weights import build_task_weights
 
 
 def weights(n_images: list[int], **changes: object) -> ClassWeights:

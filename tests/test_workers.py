@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from csasn.cohort.workers import Lost, each_in_workers
+from csasn.decoding.workers import Lost, each_in_workers
 
 
 def behave(word: object) -> object:

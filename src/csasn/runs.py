@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from csasn import __version__
-from csasn.cells import restored_cells
 from csasn.config import Configuration
+from csasn.csv_cells import restored_cells
 from csasn.errors import BadInputError, MismatchError, listing
 from csasn.files import file_sha256, read_json, write_bytes, write_json
 from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
@@ -225,3 +225,16 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+CSASN = "csasn"
+
+
+def models_of(run: Run) -> tuple[str, ...]:
+    """CSASN and its rivals, in the order of training."""
+    return (CSASN, *run.configuration.fit.rivals)
+
+
+def checkpoint_path(run: Run, model: str, fold: int) -> Path:
+    """Where the weights of one model on one fold lie."""
+    return run.path(f"checkpoints/{model}/fold{fold}.safetensors")

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from csasn.cells import restored_cell
 from csasn.cohort.ingest import IngestResult, ingest
 from csasn.cohort.items import Item, Reading, read_item
-from csasn.cohort.pictures import pixel_sha256, read_picture
+from csasn.csv_cells import restored_cell
+from csasn.decoding.pictures import pixel_sha256, read_picture
 from csasn.errors import BadInputError
 from faults.fault import Fault
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from csasn.errors import BadInputError, CsasnError, MismatchError, StorageError
 from csasn.files import file_sha256, read_json, write_json
-from csasn.learning.checkpoint import _notes_sha256, read_checkpoint, require_origin, write_checkpoint
-from csasn.learning.generations import Generations
-from csasn.learning.journal import Journal
-from csasn.learning.keeper import Keeper
-from csasn.learning.lock import trainer_lock
-from csasn.learning.stopping import StopSignal
+from csasn.learning.checkpointing import Keeper
+from csasn.learning.monitoring.journal import Journal
+from csasn.learning.recovery.generations import Generations
+from csasn.learning.recovery.lock import trainer_lock
+from csasn.learning.recovery.sigterm import StopSignal
+from csasn.network.checkpoint import _notes_sha256, read_checkpoint, require_origin, write_checkpoint
 from failing_storage import FailingDevice
 from small_unit import ended, in_child
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from csasn.cohort.phantom.cohort import simulate
 from csasn.cohort.split import split_run
 from csasn.config import (
     AugmentationSettings,
@@ -27,16 +26,17 @@ from csasn.config import (
     SplitSettings,
 )
 from csasn.errors import BadInputError, CsasnError, DivergedError, LockedError, MemoryShortageError, StoppedError
-from csasn.imaging.dataset import batches
 from csasn.learning.fit import fit_run
-from csasn.learning.generations import Generations
-from csasn.learning.journal import JOURNAL, read_journal
-from csasn.learning.labels import Labels
-from csasn.learning.lock import LOCK, trainer_lock, trainer_of
-from csasn.learning.losses import MultitaskLoss
-from csasn.learning.status import status_of
-from csasn.learning.stopping import StopSignal
+from csasn.learning.monitoring.journal import JOURNAL, read_journal
+from csasn.learning.monitoring.status import status_of
+from csasn.learning.objective.labels import Labels
+from csasn.learning.objective.losses import MultitaskLoss
+from csasn.learning.recovery.generations import Generations
+from csasn.learning.recovery.lock import LOCK, trainer_lock, trainer_of
+from csasn.learning.recovery.sigterm import StopSignal
+from csasn.learning.sampling import batches
 from csasn.network.csasn import Output
+from csasn.phantom.cohort import simulate
 from csasn.runs import Run, create_run
 from small_training import CLASSES
 from small_unit import ended, in_child, kill, start_fabric, train_unit

@@ -7,14 +7,14 @@ from scipy.stats import chi2, norm
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from csasn.evidence import metrics
-from csasn.evidence.calibration import ece_norms, murphy
-from csasn.evidence.comparison import holm, mcnemar
-from csasn.evidence.conformal import coverage_band, needed, rank_of, threshold
+from csasn.calibration.prediction_sets import coverage_band, needed, rank_of, threshold
 from csasn.evidence.decision import net_benefit
-from csasn.evidence.delong import delong
-from csasn.evidence.paired_shares import Discordant, tango_score
-from csasn.evidence.sites import combine
+from csasn.evidence.heterogeneity import combine
+from csasn.evidence.statistics import metrics
+from csasn.evidence.statistics.delong import delong
+from csasn.evidence.statistics.paired import holm, mcnemar
+from csasn.evidence.statistics.paired_proportions import Discordant, tango_score
+from csasn.evidence.statistics.reliability import ece_norms, murphy
 
 
 def test_mcnemar_as_r_prints_it() -> None:

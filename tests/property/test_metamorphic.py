@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from csasn.config import EvaluateSettings
 from csasn.evidence.evaluate import Evaluation, evaluate
-from csasn.evidence.ranking import auprc, auroc
 from csasn.evidence.record import Record
+from csasn.evidence.statistics.ranking import auprc, auroc
 from csasn.schema import ClassList, classes_of
 from synthetic_run import manifest, predictions
 

@@ -34,7 +34,7 @@ class Simulate:
 
     def __call__(self) -> int:
         """Write the cohort folder or the export."""
-        from csasn.cohort.phantom.cohort import simulate, simulate_export
+        from csasn.phantom.cohort import simulate, simulate_export
 
         with Bars() as bars:
             (simulate if self.output == "cohort" else simulate_export)(

@@ -49,7 +49,7 @@ class Fit(OfRun):
         """Train, or profile; with several devices the first process alone reports."""
         from csasn.learning.fit import fit_run
         from csasn.learning.profile import profile_run, table
-        from csasn.network.sharing import process_number
+        from csasn.network.distributed import process_number
         from csasn.runs import open_run
 
         run = open_run(self.run)
@@ -87,7 +87,7 @@ class Status:
 
     def __call__(self) -> int:
         """Read the run folder only; nothing is locked or written."""
-        from csasn.learning.status import lines, status_of
+        from csasn.learning.monitoring.status import lines, status_of
         from csasn.runs import open_run
 
         print("\n".join(lines(status_of(open_run(self.run)))))
@@ -115,7 +115,7 @@ class Refusal(OfRun):
 
     def __call__(self) -> int:
         """Write refusal/; `csasn evaluate` turns it into refusal.json."""
-        from csasn.reading.refusal import refusal_run
+        from csasn.inference.abstention import refusal_run
         from csasn.runs import open_run
 
         run = open_run(self.run)
@@ -136,8 +136,8 @@ class Evaluate(OfRun):
         """Write metrics.json."""
         if self.beside is None:
             return OfRun.__call__(self)
-        from csasn.evidence.beside import remember
         from csasn.evidence.evaluate import evaluate_run
+        from csasn.evidence.generalisation import remember
         from csasn.runs import open_run
 
         run = open_run(self.run)
@@ -166,8 +166,8 @@ class Compare:
 
     def __call__(self) -> int:
         """Write comparison.json, then the page."""
-        from csasn.evidence.two_runs import compare_runs
-        from csasn.report.compared import report_comparison
+        from csasn.evidence.compare_runs import compare_runs
+        from csasn.report.comparison_page import report_comparison
         from csasn.runs import open_run
 
         run_a, run_b = open_run(self.run_a), open_run(self.run_b)
@@ -217,21 +217,21 @@ def stage(name: str) -> Callable[[Any, Bars], Path]:
 
         return lambda run, bars: fit_run(run, report=bars.report, say=bars.say)
     if name == "predict":
-        from csasn.reading.predict import predict_run
+        from csasn.inference.predict import predict_run
 
         return lambda run, bars: predict_run(run, report=bars.report)
     if name == "audit":
-        from csasn.reading.audit import audit_run
+        from csasn.inference.shortcut_audit import audit_run
 
         return lambda run, bars: audit_run(run, report=bars.report)
     if name == "explain":
-        from csasn.reading.explain import explain_run
+        from csasn.inference.explanations import explain_run
 
         return lambda run, bars: explain_run(run, report=bars.report)
     if name == "evaluate":
         from csasn.evidence.evaluate import evaluate_run
 
         return lambda run, _: evaluate_run(run)
-    from csasn.report.page import report_run
+    from csasn.report.run_page import report_run
 
     return lambda run, _: report_run(run)

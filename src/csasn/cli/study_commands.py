@@ -41,7 +41,7 @@ class Ablate:
 
         resolved = read_suite(self.suite, self.settings)  # before torch is imported: a wrong one is refused at once
         from csasn.files import read_json
-        from csasn.report.ablation import report_study
+        from csasn.report.study_page import report_study
         from csasn.study.ablate import ablate
         from csasn.study.engine import Engine, run_local
 

@@ -1,8 +1,8 @@
 """A DICOM file as an item: its frames enter the cohort, its identity goes to the door."""
 
-from csasn.cohort.dicom.reading import read_dicom
 from csasn.cohort.items import Item, Reading, shot_of
 from csasn.config import DicomSettings
+from csasn.decoding.dicom.frames import read_dicom
 
 
 def read_dicom_item(item: Item) -> Reading:

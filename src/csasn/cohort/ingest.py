@@ -16,14 +16,15 @@ from csasn.cohort.items import Item, Kind, Reading, Shot, read_item, read_pictur
 from csasn.cohort.label_table import read_labels
 from csasn.cohort.labels import vocabulary, with_subtypes
 from csasn.cohort.layouts import Layout, layout_of, read_source
-from csasn.cohort.ledger import FIXES, LedgerRow, RefusedPicture
+from csasn.cohort.ledger import FIXES, LedgerRow
 from csasn.cohort.member_items import read_member_item
 from csasn.cohort.pacs import Door, export_source
 from csasn.cohort.pseudonyms import keep_secret, open_pseudonyms, write_crosswalk
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
-from csasn.cohort.workers import Lost, default_workers, each_in_workers, prepare_workers
 from csasn.config import IngestSettings
+from csasn.decoding.refused import RefusedPicture
+from csasn.decoding.workers import Lost, default_workers, each_in_workers, prepare_workers
 from csasn.errors import BadInputError, listing
 from csasn.files import folder_made_whole
 from csasn.schema import MANIFEST_COLUMNS

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from csasn import __version__
 from csasn.cohort.labels import class_label, spelling
 from csasn.cohort.near_duplicates import near_duplicates
-from csasn.cohort.pictures import read_picture
 from csasn.config import Scheme
+from csasn.decoding.pictures import read_picture
 from csasn.schema import MALIGNANT_ORDER, NON_MALIGNANT_ORDER, classes_of, content_sha256, manifest_sha256, order_names
 
 MAX_SHOWN, THUMBNAIL_PX = 50, 240

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from csasn.cohort.dicom.preamble import is_dicom
 from csasn.cohort.fingerprints import Fingerprint, fingerprint
-from csasn.cohort.ledger import RefusedPicture
-from csasn.cohort.pictures import open_picture, pixel_sha256, read_mask
+from csasn.decoding.dicom.preamble import is_dicom
+from csasn.decoding.pictures import open_picture, pixel_sha256, read_mask
+from csasn.decoding.refused import RefusedPicture
 from csasn.files import file_sha256
 
 if TYPE_CHECKING:  # worker processes of pictures start sooner without pydicom and pydantic
-    from csasn.cohort.dicom.identity import Identity
     from csasn.config import DicomSettings
+    from csasn.decoding.dicom.identity import Identity
 
 Kind = Literal["picture", "dicom", "member"]
 Polygon = tuple[tuple[float, float], ...]  # (x, y) in px

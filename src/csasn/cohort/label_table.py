@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 import polars as pl
 
-from csasn.cohort.dicom.identity import Identity
 from csasn.cohort.labels import Vocabulary, did_you_mean
 from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row, place, trimmed, with_labels
 from csasn.cohort.table_files import read_table
 from csasn.cohort.tables import DESCRIPTIONS, LABELS, typed_columns
+from csasn.decoding.dicom.identity import Identity
 from csasn.errors import BadInputError, listing
 
 # From the most specific to the least; a row counts by the first of them that it fills.

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from csasn.cells import csv_bytes
+from csasn.csv_cells import csv_bytes
 from csasn.schema import LEDGER_COLUMNS
 
 Outcome = Literal["refused", "fixed"]
@@ -36,19 +36,6 @@ FIXES = {
     "private-tags-dropped": "private tags were left out",
     "charset-unknown": "its character set is not known; its words were read byte by byte",
 }
-
-
-class RefusedPicture(Exception):  # noqa: N818 - a refusal is an entry of the ledger, not an error of the program
-    """A file that cannot be used: `code` is stable and goes into the ledger, `reason` is for people."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(f"{code}: {reason}")
-        self.code = code
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type["RefusedPicture"], tuple[str, str]]:
-        """Both words travel between processes."""
-        return type(self), (self.code, self.reason)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,8 @@
 """One picture of a file that holds many, as an item."""
 
 from csasn.cohort.items import Item, Reading, shot_of
-from csasn.cohort.ledger import RefusedPicture
 from csasn.cohort.published.stanford_cine import read_member
+from csasn.decoding.refused import RefusedPicture
 
 
 def read_member_item(item: Item) -> Reading:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import polars as pl
 
-from csasn.cohort.dicom.preamble import is_dicom
 from csasn.cohort.folders import files_below, unusable
 from csasn.cohort.items import Reading
 from csasn.cohort.label_table import LabelTable
-from csasn.cohort.ledger import LedgerRow, RefusedPicture
+from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.pseudonyms import Pseudonyms
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
+from csasn.decoding.dicom.preamble import is_dicom
+from csasn.decoding.refused import RefusedPicture
 from csasn.errors import BadInputError
 
 PROBED_FILES = 500  # of a folder whose layout is to be told

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from csasn.cells import csv_bytes
+from csasn.csv_cells import csv_bytes
 from csasn.errors import BadInputError
 from csasn.files import storage_errors
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from csasn.cells import escaped_cells
 from csasn.cohort.integrity import alike_check, keys_with_several, split_checks
 from csasn.cohort.labels import UNKNOWN_NON_MALIGNANT, UNKNOWN_SUBTYPE, class_label
 from csasn.config import Scheme, SplitSettings
+from csasn.csv_cells import escaped_cells
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256, write_json, write_whole
 from csasn.runs import Run

@@ -13,24 +13,26 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from csasn.arrays import Array, ratio
 from csasn.config import EvaluateSettings
 from csasn.errors import MismatchError, listing
-from csasn.evidence.ablation_rule import drawn_by_level
-from csasn.evidence.ablation_words import ArmDifference, paragraph
-from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, per_unit
-from csasn.evidence.comparison import Difference, Drawn, detectable_difference, holm, paired_difference
-from csasn.evidence.intervals import wilson
-from csasn.evidence.measures import EVERY_CLASS, too_few
-from csasn.evidence.ranking import Array, cuts, ranking, ratio
+from csasn.evidence.compare_runs import FEWEST_DRAWS
+from csasn.evidence.comparison import Difference, Drawn, paired_difference
+from csasn.evidence.estimates import Resampled
+from csasn.evidence.metric_panel import EVERY_CLASS, too_few
 from csasn.evidence.record import finite
-from csasn.evidence.resampled import Resampled
-from csasn.evidence.resampling import bootstrap
 from csasn.evidence.run_differences import Reading, read_at
-from csasn.evidence.two_runs import FEWEST_DRAWS
+from csasn.evidence.statistics.bootstrap import bootstrap
+from csasn.evidence.statistics.intervals import wilson
+from csasn.evidence.statistics.paired import detectable_difference, holm
+from csasn.evidence.statistics.ranking import cuts, ranking
+from csasn.evidence.tirads_baseline import drawn_by_level
+from csasn.evidence.wording import ArmDifference, paragraph
 from csasn.files import file_sha256
 from csasn.runs import Run
 from csasn.schema import ClassList, rare_classes
 from csasn.threads import one_thread
+from csasn.units import MAIN_MODEL, MALIGNANCY, per_unit
 
 RARE = "rare classes"  # the target whose figures are means over the rare classes
 EQUAL = "sensitivity_at_specificity"  # at one specificity for all variants, where frozen thresholds have each its own

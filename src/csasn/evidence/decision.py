@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from csasn.arrays import Array
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import MALIGNANCY, Units, units_of
-from csasn.evidence.measures import too_few
-from csasn.evidence.ranking import Array
+from csasn.evidence.metric_panel import too_few
 from csasn.evidence.record import finite
-from csasn.evidence.resampling import bootstrap
+from csasn.evidence.statistics.bootstrap import bootstrap
 from csasn.schema import ClassList
+from csasn.units import MALIGNANCY, Units, units_of
 
 THRESHOLDS = np.arange(1, 100) / 100  # risk at which a patient or physician would act
 # ACR TI-RADS (Tessler 2017): a nodule of this level is biopsied from this largest diameter in mm on.

@@ -8,8 +8,29 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from csasn.calibration.prediction_sets import certificate
+from csasn.calibration.prevalence import declared_prevalence
+from csasn.calibration.temperature import temperatures, tempered
+from csasn.calibration.thresholds import Called, OperatingPoint, called_at, freeze
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import (
+from csasn.evidence.calibration_section import calibration_section
+from csasn.evidence.comparison import UNITS_COMPARED, Comparison, PairedTest, compare, paired_tests
+from csasn.evidence.coverage import coverage
+from csasn.evidence.decision import biopsies, decision_curves
+from csasn.evidence.estimates import Resampled, resample
+from csasn.evidence.generalisation import beside, remember, remembered
+from csasn.evidence.heterogeneity import heterogeneity
+from csasn.evidence.metric_panel import too_few
+from csasn.evidence.record import EVERY_SITE, Place, Record
+from csasn.evidence.scrutiny import scrutinise
+from csasn.evidence.statistics.intervals import clustered_wilson, predictive_value_interval, wilson
+from csasn.evidence.statistics.metrics import confusion_matrix, counts_at
+from csasn.evidence.subgroups import subgroups
+from csasn.files import write_json
+from csasn.runs import Run
+from csasn.schema import ClassList
+from csasn.threads import one_thread
+from csasn.units import (
     MAIN_MODEL,
     MALIGNANCY,
     UNITS,
@@ -19,25 +40,6 @@ from csasn.evidence.aggregation import (
     tested_rows,
     units_of,
 )
-from csasn.evidence.beside import beside, remember, remembered
-from csasn.evidence.calibrated import calibration_section
-from csasn.evidence.comparison import UNITS_COMPARED, Comparison, PairedTest, compare, paired_tests
-from csasn.evidence.conformal import certificate, coverage
-from csasn.evidence.decision import biopsies, decision_curves
-from csasn.evidence.intervals import clustered_wilson, predictive_value_interval, wilson
-from csasn.evidence.measures import too_few
-from csasn.evidence.metrics import confusion_matrix
-from csasn.evidence.operating import Called, OperatingPoint, called_at, freeze
-from csasn.evidence.recalibration import declared_prevalence, temperatures, tempered
-from csasn.evidence.record import EVERY_SITE, Place, Record
-from csasn.evidence.resampled import Resampled, resample
-from csasn.evidence.scrutiny import scrutinise
-from csasn.evidence.sites import heterogeneity
-from csasn.evidence.subgroups import subgroups
-from csasn.files import write_json
-from csasn.runs import Run
-from csasn.schema import ClassList
-from csasn.threads import one_thread
 
 Tables = dict[str, tuple[Resampled, pl.DataFrame]]
 
@@ -209,7 +211,7 @@ def _adjusted(
     place: Place, target: str, found: Called, prevalence: float, reason: str, confidence: float
 ) -> Iterator[Record]:
     """PPV and NPV at the declared population's prevalence."""
-    counts = found.counts().fractions()
+    counts = counts_at(found.y_true, found.called.astype(np.float64), threshold=0.5).fractions()
     sensitivity, specificity = counts["sensitivity"], counts["specificity"]
     why = reason or ("not estimable: one side is empty" if 0 in (sensitivity[1], specificity[1]) else "")
     ends: tuple[Any, Any] = (None, None)

@@ -7,13 +7,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from csasn.arrays import Array
 from csasn.config import EvaluateSettings
-from csasn.evidence.comparison import UNDEFINED, detectable_difference, holm, paired_difference
-from csasn.evidence.intervals import wilson
-from csasn.evidence.pointing import BASELINES, TOLERANCE, Place, Target, alike, baseline, energy, enlarged, pointing
-from csasn.evidence.ranking import Array
+from csasn.evidence.comparison import UNDEFINED, paired_difference
 from csasn.evidence.record import finite
-from csasn.evidence.resampling import Bootstrapped, bootstrap
+from csasn.evidence.statistics.bootstrap import Bootstrapped, bootstrap
+from csasn.evidence.statistics.intervals import wilson
+from csasn.evidence.statistics.paired import detectable_difference, holm
+from csasn.evidence.statistics.pointing import (
+    BASELINES,
+    TOLERANCE,
+    Place,
+    Target,
+    alike,
+    baseline,
+    energy,
+    enlarged,
+    pointing,
+)
 from csasn.runs import Run
 from csasn.schema import MAPS
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csasn.evidence.aggregation import Unit
+from csasn.units import Unit
 
 EVERY_SITE = "all"
 

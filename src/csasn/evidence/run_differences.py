@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from csasn.calibration.thresholds import Called, OperatingPoint, called_at, freeze
 from csasn.config import EvaluateSettings
-from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, Unit, tested_rows
-from csasn.evidence.comparison import POWER, detectable_difference, difference_of, holm
-from csasn.evidence.delong import delong
-from csasn.evidence.measures import EVERY_CLASS, too_few
-from csasn.evidence.operating import Called, OperatingPoint, called_at, freeze
-from csasn.evidence.paired_shares import discordant, least_found
+from csasn.evidence.comparison import difference_of
+from csasn.evidence.estimates import KEY_OF, Resampled, resample
+from csasn.evidence.metric_panel import EVERY_CLASS, too_few
 from csasn.evidence.record import EVERY_SITE, Place, finite
-from csasn.evidence.resampled import KEY_OF, Resampled, resample
-from csasn.evidence.verdict import better_of, found, in_words, not_found, untold
+from csasn.evidence.statistics.delong import delong
+from csasn.evidence.statistics.paired import POWER, detectable_difference, holm
+from csasn.evidence.statistics.paired_proportions import discordant, least_found
+from csasn.evidence.wording import better_of, found, in_words, not_found, untold
 from csasn.schema import ClassList
+from csasn.units import MAIN_MODEL, MALIGNANCY, Unit, tested_rows
 
 OVERALL = ("macro_auroc", "macro_auprc", "macro_f1", "brier", "ece")
 SHARES = {"sensitivity": True, "specificity": False}

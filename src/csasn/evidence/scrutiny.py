@@ -1,9 +1,9 @@
 """What lies beyond the figures, each in a file of its own: refusal, shortcuts, maps and similar patients."""
 
-from csasn.evidence.audit import shortcuts_content
-from csasn.evidence.bags import NODULES, aggregations_content
+from csasn.evidence.abstention import refusal_content
 from csasn.evidence.explanations import explanations_content
-from csasn.evidence.refusal import refusal_content
+from csasn.evidence.gated_attention import NODULES, aggregations_content
+from csasn.evidence.shortcut_audit import shortcuts_content
 from csasn.evidence.similar import similar_content
 from csasn.files import write_json
 from csasn.runs import Run

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from csasn.evidence.aggregation import MAIN_MODEL, per_unit, tested_rows, units_of
-from csasn.evidence.novelty import column_scale, on_sphere
-from csasn.evidence.ranking import Array
-from csasn.evidence.refusal import read_embeddings
+from csasn.arrays import Array
+from csasn.calibration.novelty import column_scale, on_sphere
+from csasn.evidence.abstention import read_embeddings
 from csasn.runs import Run
 from csasn.schema import rare_classes
+from csasn.units import MAIN_MODEL, per_unit, tested_rows, units_of
 
 OF_A_NODULE = ("site", "patient_id", "nodule_id", "image_path", "reference")
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from csasn.evidence.aggregation import MALIGNANCY, units_of
-from csasn.evidence.delong import delong
-from csasn.evidence.intervals import newcombe_auroc, wilson
-from csasn.evidence.measures import too_few
+from csasn.evidence.metric_panel import too_few
 from csasn.evidence.record import finite
+from csasn.evidence.statistics.delong import delong
+from csasn.evidence.statistics.intervals import newcombe_auroc, wilson
 from csasn.schema import ClassList
+from csasn.units import MALIGNANCY, units_of
 
 AGE_BANDS = (40.0, 55.0, 70.0)  # years; 55 is the cut of the AJCC's staging
 SIZE_BANDS_MM = (10.0, 20.0, 40.0)  # microcarcinoma; T1 to T2; T2 to T3

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 
-from csasn.cohort.ledger import RefusedPicture
-from csasn.cohort.pictures import read_picture
 from csasn.config import ImagingSettings
+from csasn.decoding.pictures import read_picture
+from csasn.decoding.refused import RefusedPicture
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256, write_whole
+from csasn.imaging.letterbox import letterbox
 
 PREPROCESSING_VERSION = 2  # raise it whenever `letterbox` or `read_picture` gives other pixels
 
@@ -75,22 +75,6 @@ def store_key(sha256s: Sequence[str], size_px: int) -> str:
     """SHA-256 over the ordered distinct content hashes, the side in px and the preprocessing version."""
     content = json.dumps([PREPROCESSING_VERSION, size_px, *sha256s])
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def letterbox(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """A grey picture (H, W) uint8 fitted into (S, S): aspect ratio kept, antialiased, centred on black."""
-    top, left, height, width = letterbox_place(pixels.shape, size_px)
-    resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0))
-    square = np.zeros((size_px, size_px), dtype=np.uint8)
-    square[top : top + height, left : left + width] = resized
-    return square
-
-
-def letterbox_place(shape: tuple[int, ...], size_px: int) -> tuple[int, int, int, int]:
-    """Where a picture (H, W) lies in its letterboxed square: top, left, height, width, px."""
-    longest = max(shape)
-    height, width = (max(1, round(side * size_px / longest)) for side in shape)
-    return (size_px - height) // 2, (size_px - width) // 2, height, width
 
 
 def _is_whole(path: Path, shape: tuple[int, int, int]) -> bool:

@@ -7,15 +7,16 @@ import torch
 from numpy.typing import NDArray
 
 from csasn.config import Configuration
-from csasn.imaging.dataset import as_images, batches
+from csasn.imaging.letterbox import as_images
 from csasn.imaging.transforms import apply, draw
-from csasn.learning.blending import Mix, draw_cut, draw_mix, pasted
-from csasn.learning.labels import Labels
-from csasn.learning.phases import Phases
-from csasn.learning.sampling import drawn
-from csasn.learning.trainee import Cohort, Eyes, FoldRows, read_caches
+from csasn.learning.mixup import Mix, draw_cut, draw_mix, pasted
+from csasn.learning.monitoring.timing import Phases
+from csasn.learning.objective.labels import Labels
+from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.sampling import batches, drawn
+from csasn.learning.scoring import Eyes, read_caches
 from csasn.network.csasn import Given, Pairs
-from csasn.network.sharing import n_processes, process_number
+from csasn.network.distributed import n_processes, process_number
 
 VIEW_STREAM, MIX_STREAM = 2, 3  # keep these draws apart from others of the same seed and epoch
 

@@ -13,29 +13,30 @@ import polars as pl
 import torch
 from lightning_fabric import Fabric
 
-from csasn.cells import escaped_cells
 from csasn.config import FitSettings, Strategy
+from csasn.csv_cells import escaped_cells
 from csasn.errors import BadInputError, CsasnError, DivergedError, StorageError, listing
 from csasn.files import file_sha256, write_bytes, write_json
-from csasn.learning.adversary import training_sites
-from csasn.learning.checkpoint import has_checkpoint, read_checkpoint, require_origin, write_checkpoint
-from csasn.learning.following import Follower, Report
-from csasn.learning.generations import Generations
-from csasn.learning.journal import JOURNAL, Journal
-from csasn.learning.keeper import Keeper
-from csasn.learning.lock import trainer_lock
+from csasn.learning.baselines import fit_logistic_regression
+from csasn.learning.checkpointing import Keeper
+from csasn.learning.fsdp import whole
+from csasn.learning.module import BRANCHES, LOGISTIC_REGRESSION, Trainee, build_trainee
+from csasn.learning.monitoring.journal import JOURNAL, Journal
+from csasn.learning.monitoring.trackers import track
+from csasn.learning.objective.site_adversary import training_sites
 from csasn.learning.optimisation import Stage
-from csasn.learning.places import checkpoint_path, models_of
-from csasn.learning.rivals import fit_logistic_regression
-from csasn.learning.sharding import whole
+from csasn.learning.progress import Follower
+from csasn.learning.recovery.generations import Generations
+from csasn.learning.recovery.lock import trainer_lock
+from csasn.learning.recovery.sigterm import StopSignal
+from csasn.learning.rows import FoldRows, folds_of
+from csasn.learning.session import Workshop, open_workshop, start_fabric
 from csasn.learning.state import HistoryRow
-from csasn.learning.stopping import StopSignal
-from csasn.learning.trackers import track
-from csasn.learning.trainee import BRANCHES, LOGISTIC_REGRESSION, FoldRows, Trainee, build_trainee, folds_of
 from csasn.learning.training import Course, train_stage
-from csasn.learning.workshop import Workshop, open_workshop, start_fabric
+from csasn.network.checkpoint import has_checkpoint, read_checkpoint, require_origin, write_checkpoint
 from csasn.network.csasn import count_parameters
-from csasn.runs import Run
+from csasn.progress import Report
+from csasn.runs import Run, checkpoint_path, models_of
 from csasn.schema import HISTORY_COLUMNS, WEIGHTS_COLUMNS
 
 Say = Callable[[str], None]

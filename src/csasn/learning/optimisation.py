@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from csasn.config import FitSettings
-from csasn.learning.sharding import is_sharded
-from csasn.learning.trainee import BRANCHES, Trainee
+from csasn.learning.fsdp import is_sharded
+from csasn.learning.module import BRANCHES, Trainee
 
 ABOVE = -1  # depth of everything above the branches
 ADVERSARY = "loss.adversary."  # prefix of the site head's parameters

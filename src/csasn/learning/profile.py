@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from csasn.learning.fit import stages_of
-from csasn.learning.following import Report
-from csasn.learning.lock import trainer_lock
-from csasn.learning.phases import Phases
-from csasn.learning.places import CSASN
+from csasn.learning.module import build_trainee
+from csasn.learning.monitoring.timing import Phases
+from csasn.learning.recovery.lock import trainer_lock
+from csasn.learning.rows import FoldRows, folds_of
+from csasn.learning.session import open_workshop, start_fabric
 from csasn.learning.state import Learning
-from csasn.learning.trainee import FoldRows, build_trainee, folds_of
 from csasn.learning.training import Course, train_stage
-from csasn.learning.workshop import open_workshop, start_fabric
-from csasn.runs import Run
+from csasn.progress import Report
+from csasn.runs import CSASN, Run
 
 N_WARM_UP, N_MEASURED = 3, 10  # steps; the first ones also lay out memory
 

@@ -1,11 +1,12 @@
 """Which training rows an epoch shows, and how often: plain, class-balanced or patient-balanced."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from csasn.config import Sampling
 from csasn.errors import BadInputError, listing
-from csasn.imaging.dataset import epoch_order
 
 DRAW_STREAM = 4  # keeps the draw apart from others of the same seed and epoch
 
@@ -55,3 +56,21 @@ def drawn(rows: NDArray[np.int64], share: NDArray[np.float64], *, seed: int, epo
     chosen = shuffled[np.searchsorted(ends, marks, side="right")]
     order: NDArray[np.int64] = rows[rng.permutation(chosen)]
     return order
+
+
+_ORDER_STREAM = 1  # keeps the order apart from other draws of the same seed and epoch
+
+
+def epoch_order(n: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """A permutation of 0..n-1 fixed by seed and epoch, (n,)."""
+    stream = np.random.SeedSequence([seed, epoch, _ORDER_STREAM])
+    return np.random.default_rng(stream).permutation(n)
+
+
+def batches(order: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """The order in runs of `batch_size`; a last image on its own joins the batch before it (batch normalisation)."""
+    starts = list(range(0, len(order), batch_size))
+    if len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts.pop()
+    for at, start in enumerate(starts):
+        yield order[start : starts[at + 1] if at + 1 < len(starts) else len(order)]

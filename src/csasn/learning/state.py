@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from csasn.errors import MismatchError
+from csasn.learning.fsdp import spread, whole
+from csasn.learning.module import BRANCHES, Trainee
 from csasn.learning.optimisation import MovingAverage, Stage, copied
-from csasn.learning.sharding import spread, whole
-from csasn.learning.trainee import BRANCHES, Trainee
 
 BEFORE = -1  # the "epoch" of what a stage started from
 HistoryRow = dict[str, Any]  # the columns of history.csv, and under "weights" what goes into weights.csv

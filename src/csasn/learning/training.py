@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from csasn.config import Configuration
 from csasn.errors import BadInputError, DivergedError, MemoryShortageError
+from csasn.learning.checkpointing import Keeper
 from csasn.learning.epochs import Planned, labels_of, look_at, plan_epoch
-from csasn.learning.keeper import Keeper
+from csasn.learning.fsdp import average_whole_gradients, clip_mixed
+from csasn.learning.module import Trainee
+from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import MovingAverage, Stage, copied, parameter_groups, rate_schedule, training_mode
-from csasn.learning.phases import Phases
-from csasn.learning.sharding import average_whole_gradients, clip_mixed
+from csasn.learning.rows import FoldRows
+from csasn.learning.scoring import Eyes, log_probabilities, tuning_auroc, tuning_loss
 from csasn.learning.state import BEFORE, HistoryRow, Learning
-from csasn.learning.trainee import Eyes, FoldRows, Trainee, log_probabilities, tuning_auroc, tuning_loss
-from csasn.network.sharing import n_processes, process_number, total
+from csasn.network.distributed import n_processes, process_number, total
 
 Follow = Callable[[Learning, int, float], object]  # the stage so far, its planned steps, the last step's loss
 

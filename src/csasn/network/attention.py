@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from csasn.network.sharing import BatchNorm2d
-from csasn.network.summaries import over_channels, over_places
+from csasn.network.distributed import BatchNorm2d
+from csasn.network.fused_pooling import over_channels, over_places
 
 # Which parts act, in turn.
 ORDERS = {

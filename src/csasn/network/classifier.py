@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.network.attention import Attended
-from csasn.network.sharing import BatchNorm2d
+from csasn.network.distributed import BatchNorm2d
 
 KERNEL_SIZES = (1, 3, 5)
 

@@ -11,10 +11,10 @@ from csasn.config import NetworkSettings
 from csasn.network.attention import CascadedAttention
 from csasn.network.backbones import Branch, Features
 from csasn.network.classifier import Pooling, ResidualMultiscale
+from csasn.network.distributed import BatchNorm1d
 from csasn.network.fusion import Fusion
 from csasn.network.heads import HEADS
 from csasn.network.scsa import SynergisticAttention
-from csasn.network.sharing import BatchNorm1d
 from csasn.schema import ClassList
 
 

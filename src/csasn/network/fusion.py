@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.network.backbones import Features
-from csasn.network.sharing import BatchNorm2d
+from csasn.network.distributed import BatchNorm2d
 
 
 class Fusion(nn.Module):

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from csasn.errors import BadInputError
 from csasn.network.attention import Attended
-from csasn.network.summaries import over_lines
+from csasn.network.fused_pooling import over_lines
 
 KERNEL_SIZES = (3, 5, 7, 9)  # one for each quarter of the channels
 N_HEADS = 8

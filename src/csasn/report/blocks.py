@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
-from csasn.cells import csv_bytes
+from csasn.csv_cells import csv_bytes
 
 Cells = Sequence[Sequence[object]]
 

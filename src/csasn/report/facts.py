@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from csasn.config import Configuration
-from csasn.evidence.measures import estimable_classes
-from csasn.report.material import Material, rows_of
+from csasn.evidence.metric_panel import estimable_classes
+from csasn.report.evaluated_run import Material, rows_of
 from csasn.report.sections.limits import limits_of
 from csasn.report.sections.results import SCHEMES, headline
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from csasn.evidence.pointing import Place
-from csasn.evidence.ranking import Array
+from csasn.arrays import Array
+from csasn.evidence.statistics.pointing import Place
 from csasn.report.thumbnail import as_png, small_grey
 
 COLOURS = "inferno"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from csasn.cells import restored_cells
+from csasn.csv_cells import restored_cells
 from csasn.network.csasn import Csasn, Neck
 from csasn.network.weights import build_branches
 from csasn.runs import Run

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from csasn.errors import StoppedError
-from csasn.learning.following import Report
+from csasn.progress import Report
 from csasn.study.units import Outcome, StudyUnit, do_unit
 
 Say = Callable[[str], None]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from csasn.errors import BadInputError
-from csasn.learning.following import Report
+from csasn.progress import Report
 from csasn.study.engine import Done, unreported, unsaid
 from csasn.study.units import Outcome, StudyUnit, do_unit
 

@@ -11,9 +11,9 @@ from csasn.cohort.split import split_run
 from csasn.errors import CsasnError, StoppedError
 from csasn.evidence.evaluate import evaluate_run
 from csasn.files import write_bytes
+from csasn.inference.predict import predict_run
 from csasn.learning.fit import Say, fit_run
-from csasn.learning.following import Report
-from csasn.reading.predict import predict_run
+from csasn.progress import Report
 from csasn.runs import Run, create_run, open_run
 from csasn.study.suite import Resolved
 

@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ET
 
-from csasn.cohort.ledger import RefusedPicture
+from csasn.decoding.refused import RefusedPicture
 
 UNREADABLE = "annotation-unreadable"
 

@@ -14,11 +14,12 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabulary
-from csasn.cohort.ledger import LedgerRow, RefusedPicture
+from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.published.annotation_xml import UNREADABLE, parsed, text_of
 from csasn.cohort.published.published_set import PublishedSet
 from csasn.cohort.published.tree import gathered, home_of, required_home, tree_of, visible
 from csasn.cohort.source import Source
+from csasn.decoding.refused import RefusedPicture
 
 Outline = list[list[float]]  # [x, y] in px, at least three
 

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabulary
-from csasn.cohort.ledger import LedgerRow, RefusedPicture
+from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.published.published_set import PublishedSet
 from csasn.cohort.published.tree import PICTURES, Tree, gathered, home_of, required_home, tree_of
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
+from csasn.decoding.refused import RefusedPicture
 from csasn.errors import BadInputError
 from csasn.files import read_json
 

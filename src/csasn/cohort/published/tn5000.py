@@ -12,12 +12,13 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabulary
-from csasn.cohort.ledger import LedgerRow, RefusedPicture
+from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.published.annotation_xml import parsed, text_of
 from csasn.cohort.published.published_set import PublishedSet
 from csasn.cohort.published.tree import Tree, gathered, home_of, required_home, tree_of, visible
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
+from csasn.decoding.refused import RefusedPicture
 from csasn.errors import BadInputError, listing
 
 IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Main"

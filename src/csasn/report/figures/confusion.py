@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from csasn.report.drawing import INK, blank
+from csasn.report.plotting import INK, blank
 
 
 def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:

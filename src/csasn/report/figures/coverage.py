@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from csasn.report.drawing import INK, PALETTE, QUIET, blank, shared_legend
+from csasn.report.plotting import INK, PALETTE, QUIET, blank, shared_legend
 
 
 def coverage(rows: Sequence[dict[str, Any]], *, wanted: float) -> Figure:

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from csasn.evidence.aggregation import Units
-from csasn.report.drawing import DASHES, INK, PALETTE, QUIET, blank, label_columns, panels, shared_legend
-from csasn.report.records import HEADLINE, Index, shown_targets, with_interval
+from csasn.report.formatting import HEADLINE, Index, shown_targets, with_interval
+from csasn.report.plotting import DASHES, INK, PALETTE, QUIET, blank, label_columns, panels, shared_legend
+from csasn.units import Units
 
 
 def roc(units: Units, records: Index) -> Figure:

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from csasn.report.drawing import INK, PALETTE, QUIET, label_columns, panels, shared_legend
+from csasn.report.plotting import INK, PALETTE, QUIET, label_columns, panels, shared_legend
 
 
 def decision(rows: Sequence[dict[str, Any]]) -> Figure:

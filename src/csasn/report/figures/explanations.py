@@ -6,8 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from csasn.evidence.explanations import ANOTHER, EVERYONE
-from csasn.report.drawing import PALETTE, QUIET, blank, panels
 from csasn.report.figures.forest import Ends, ends_of, forest
+from csasn.report.plotting import PALETTE, QUIET, blank, panels
 
 MAP_COLOURS = {"cnn": PALETTE[0], "vit": PALETTE[1], "fused": PALETTE[2]}
 

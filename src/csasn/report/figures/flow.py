@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from csasn.report.drawing import INK, WIDTH_IN, blank
-from csasn.report.records import counted
+from csasn.report.formatting import counted
+from csasn.report.plotting import INK, WIDTH_IN, blank
 
 MOST_CODES = 6  # reasons named one by one; the rest are counted together
 LINE_IN, PAD_IN, GAP_IN = 0.155, 0.2, 0.3

@@ -6,10 +6,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from csasn.evidence.aggregation import MAIN_MODEL
 from csasn.evidence.record import Record
-from csasn.report.drawing import INK, PALETTE, QUIET, blank
-from csasn.report.records import Index
+from csasn.report.formatting import Index
+from csasn.report.plotting import INK, PALETTE, QUIET, blank
+from csasn.units import MAIN_MODEL
 
 Ends = tuple[float, float, float] | None
 

@@ -2,10 +2,10 @@
 
 from matplotlib.figure import Figure
 
-from csasn.evidence.aggregation import Units
-from csasn.evidence.calibration import reliability, top_label
-from csasn.report.drawing import PALETTE, QUIET, label_columns, panels, shared_legend
-from csasn.report.records import HEADLINE, Index, shown_targets
+from csasn.evidence.statistics.reliability import reliability, top_label
+from csasn.report.formatting import HEADLINE, Index, shown_targets
+from csasn.report.plotting import PALETTE, QUIET, label_columns, panels, shared_legend
+from csasn.units import Units
 
 
 def calibration(units: Units, records: Index, *, n_bins: int, confidence: float) -> Figure:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from csasn.report.drawing import DASHES, PALETTE, blank
+from csasn.report.plotting import DASHES, PALETTE, blank
 
 
 def risk_coverage(coverage: Sequence[float], risk: Mapping[str, Sequence[float]]) -> Figure:

@@ -6,8 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from csasn.report.drawing import INK, PALETTE, QUIET, blank
 from csasn.report.figures.forest import ends_of, forest
+from csasn.report.plotting import INK, PALETTE, QUIET, blank
 
 ALIKE = 0.05  # relative difference of two costs that are told as one
 SPREAD = 3.0  # of the costs, beyond which their axis is logarithmic

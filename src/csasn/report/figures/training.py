@@ -6,7 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from csasn.report.drawing import PALETTE, blank
+from csasn.report.plotting import PALETTE, blank
 
 STAGES = {"frozen": "Branches frozen", "finetune": "Fine-tuning"}
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from csasn.report.drawing import DASHES, INK, PALETTE, QUIET, blank, shared_legend
 from csasn.report.figures.training import STAGES
+from csasn.report.plotting import DASHES, INK, PALETTE, QUIET, blank, shared_legend
 
 # Which kinds of weight are shown, and the tasks' names in a reader's words.
 KINDS = {

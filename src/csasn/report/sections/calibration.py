@@ -1,9 +1,9 @@
 """Whether the probabilities mean what they say, and what corrects them."""
 
 from csasn.report.blocks import Block, Section, Table, Words
+from csasn.report.evaluated_run import Material, rows_of
 from csasn.report.figures.reliability import calibration as reliability
-from csasn.report.material import Material, rows_of
-from csasn.report.records import number, shown_targets
+from csasn.report.formatting import number, shown_targets
 
 STAGES = {"raw": "as the model gives them", "tempered": "after each fold's temperature"}
 

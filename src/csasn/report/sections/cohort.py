@@ -1,8 +1,8 @@
 """Who was in the cohort, how they came in, and whether it holds together."""
 
 from csasn.report.blocks import Section, Table, Words
+from csasn.report.evaluated_run import Material, rows_of
 from csasn.report.figures.flow import flow
-from csasn.report.material import Material, rows_of
 
 COUNTED = ("n_patients", "n_nodules", "n_images")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from csasn.evidence.aggregation import MAIN_MODEL, per_unit, tested_rows, units_of
 from csasn.report.blocks import Picture, Pictures, Section, Words
-from csasn.report.material import Material
+from csasn.report.evaluated_run import Material
 from csasn.report.thumbnail import thumbnail
 from csasn.schema import ClassList
+from csasn.units import MAIN_MODEL, per_unit, tested_rows, units_of
 
 N_ERRORS = 12
 

@@ -5,12 +5,12 @@ from typing import Any
 import polars as pl
 
 from csasn.evidence.explanations import ANOTHER, EVERYONE, MEASURES, cells_of, place_of, target_of
-from csasn.evidence.pointing import BASELINES, enlarged
+from csasn.evidence.statistics.pointing import BASELINES, enlarged
 from csasn.report.blocks import Block, Picture, Pictures, Section, Table, Words
+from csasn.report.evaluated_run import Material, rows_of
 from csasn.report.figures.explanations import cascade, on_nodule
-from csasn.report.material import Material, rows_of
+from csasn.report.formatting import counted, ends_text, number, p_text, share
 from csasn.report.overlay import overlay
-from csasn.report.records import counted, ends_text, number, p_text, share
 
 NAMES = {"cnn": "CNN map", "vit": "ViT map", "fused": "Fused map", "random": "Random", "centre": "Centre"}
 METHODS = {

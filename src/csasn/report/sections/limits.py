@@ -1,8 +1,8 @@
 """What a reader must not conclude from the page."""
 
-from csasn.evidence.measures import FEW_PATIENTS
+from csasn.evidence.metric_panel import FEW_PATIENTS
 from csasn.report.blocks import Section, Words
-from csasn.report.material import Material
+from csasn.report.evaluated_run import Material
 
 
 def limits(material: Material) -> Section:

@@ -1,12 +1,12 @@
 """How well each class is recognised: over all, by class, at the frozen thresholds, and the curves."""
 
-from csasn.evidence.aggregation import MAIN_MODEL, MALIGNANCY, UNITS, Unit
-from csasn.evidence.measures import estimable_classes
+from csasn.evidence.metric_panel import estimable_classes
 from csasn.report.blocks import Section, Table, Words
+from csasn.report.evaluated_run import Material
 from csasn.report.figures.confusion import confusion
 from csasn.report.figures.curves import precision_recall, roc
-from csasn.report.material import Material
-from csasn.report.records import HEADLINE, OVERALL_METRICS, shown_targets, with_interval
+from csasn.report.formatting import HEADLINE, OVERALL_METRICS, shown_targets, with_interval
+from csasn.units import MAIN_MODEL, MALIGNANCY, UNITS, Unit
 
 POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
 CLASS_METRICS = ("auroc", "auprc", "brier", "ece")

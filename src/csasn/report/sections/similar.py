@@ -3,7 +3,7 @@
 from typing import Any
 
 from csasn.report.blocks import Picture, Pictures, Section, Words
-from csasn.report.material import Material, rows_of
+from csasn.report.evaluated_run import Material, rows_of
 from csasn.report.thumbnail import thumbnail
 
 N_SHOWN = 6  # errors with pictures; similar.json has them all

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from csasn.evidence.aggregation import MAIN_MODEL
 from csasn.report.blocks import Section, Table, Words
+from csasn.report.evaluated_run import Material, rows_of
 from csasn.report.figures.forest import by_site
-from csasn.report.material import Material, rows_of
-from csasn.report.records import CLASS_METRICS, ends_text, figure_name, number, share, with_interval
+from csasn.report.formatting import CLASS_METRICS, ends_text, figure_name, number, share, with_interval
+from csasn.units import MAIN_MODEL
 
 SHOWN = (("all", "macro_auroc"), ("all", "balanced_accuracy"), ("malignancy", "auroc"))
 UNSEEN = {

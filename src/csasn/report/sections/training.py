@@ -1,10 +1,10 @@
 """How training went."""
 
 from csasn.report.blocks import Section
+from csasn.report.evaluated_run import Material
 from csasn.report.figures.training import training as course
 from csasn.report.figures.weights import moving
 from csasn.report.figures.weights import weights as weights_course
-from csasn.report.material import Material
 
 
 def training(material: Material) -> Section:

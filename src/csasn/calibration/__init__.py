@@ -1,0 +1,1 @@
+"""What is fitted on tuning rows, kept, and applied to readings."""

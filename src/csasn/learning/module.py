@@ -1,0 +1,70 @@
+"""What is trained in one fold: a network, its loss, the rows it may see, and how well it does on the tuning rows."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from csasn.config import Configuration, LossSettings, NetworkSettings, Sampling
+from csasn.learning.objective.labels import Labels, Whole
+from csasn.learning.objective.losses import MultitaskLoss
+from csasn.learning.objective.site_adversary import SiteAdversary, training_sites
+from csasn.learning.rows import Cohort
+from csasn.network.backbones import Branch
+from csasn.network.csasn import Csasn, Given, Neck, Output
+
+# Models that are CSASN with one branch; the other rival is no network.
+SINGLE_BRANCH = {"cnn-only": "cnn", "vit-only": "vit"}
+LOGISTIC_REGRESSION = "vit-logistic-regression"
+BRANCHES = "network.branches."  # prefix of the branches' tensors in a trainee's state
+
+
+def network_settings(model: str, settings: NetworkSettings) -> NetworkSettings:
+    """Settings of CSASN, or of it with one branch alone."""
+    if model not in SINGLE_BRANCH:
+        return settings
+    return settings.model_copy(update={"branches": SINGLE_BRANCH[model]})
+
+
+class Trainee(nn.Module):
+    """A network and its loss in one module, so that one forward pass gives the loss.
+
+    It reads features of the branches (frozen stage), the activations below their last blocks, or images (fine-tuning).
+    """
+
+    def __init__(
+        self, network: Csasn, cohort: Cohort, train: NDArray[np.int64], settings: LossSettings, sampling: Sampling
+    ) -> None:
+        """`train`: the rows that the loss may count; no other row's label reaches it."""
+        super().__init__()
+        self.network = network
+        n_images, n_unknown = cohort.shown(train, sampling)
+        flat = not hasattr(network.neck.head, "malignancy")
+        adversary = None
+        if settings.site_adversary:
+            sites = training_sites(cohort.site, train, where="this fold")
+            adversary = SiteAdversary(network.neck.n_features, sites, largest=settings.site_adversary)
+        self.loss = MultitaskLoss(
+            cohort.classes, n_images, n_unknown=n_unknown, flat=flat, settings=settings, adversary=adversary
+        )
+
+    def read(self, given: Given) -> Output:
+        """Features by branch, images (B, 1, H, W) or pairs of them, to logits and intermediates."""
+        return self.network(given)  # type: ignore[no-any-return]
+
+    def forward(self, given: Given, labels: Labels, whole: Whole | None = None) -> Tensor:
+        """A batch with its labels to the scalar loss; `whole` where it is a part of a training step."""
+        shared = self.network.neck.last_shared()
+        return self.loss(self.read(given), labels, whole, shared)  # type: ignore[no-any-return]
+
+
+def build_trainee(
+    model: str,
+    branches: dict[str, Branch],
+    cohort: Cohort,
+    train: NDArray[np.int64],
+    configuration: Configuration,
+) -> Trainee:
+    """A fresh neck over the given branches, with the loss that the training rows call for."""
+    neck = Neck(network_settings(model, configuration.network), cohort.classes).to(memory_format=torch.channels_last)
+    return Trainee(Csasn(branches, neck), cohort, train, configuration.loss, configuration.fit.sampling)

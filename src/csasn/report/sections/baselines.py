@@ -1,0 +1,100 @@
+"""CSASN beside simpler models on the same folds, whichever way it falls."""
+
+from typing import Any
+
+from csasn.report.blocks import Section, Table, Words
+from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.figures.forest import comparison
+from csasn.report.formatting import OVERALL_METRICS, figure_name, number, p_text, with_interval
+
+COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
+
+
+def rivals(material: Material) -> Section:
+    """Every model's figures, and the paired differences."""
+    differences = rows_of(material.metrics["comparisons"])
+    blocks: list[Table | Words] = [
+        Table(
+            name="models",
+            caption="Every model, per patient; bootstrap intervals over patients",
+            head=("Model", *(OVERALL_METRICS[each] for each in COMPARED)),
+            rows=_models(material),
+        )
+    ]
+    if differences:
+        table = Table(
+            name="differences",
+            caption="Paired differences, printed whichever way they fall; the same bootstrap draws for both models; p "
+            "adjusted by Holm over all rivals and metrics of a unit; detectable: what four of five such cohorts would "
+            "have found",
+            head=("Rival", "Unit and metric", "CSASN minus rival", "p", "p, Holm", "Detectable", "Reading"),
+            rows=[_difference(row, confidence=material.run.configuration.evaluate.confidence) for row in differences],
+        )
+        blocks += [table, *_tests(material)]
+    else:
+        blocks.append(Words(text="No rival was trained in this run."))
+    drawing = material.drawing(
+        "comparison",
+        "Macro AUROC of each model, and the paired difference to CSASN, per patient, with "
+        f"{material.level} bootstrap intervals.",
+        lambda: comparison(material.records, differences),
+    )
+    return Section(
+        id="rivals",
+        title="Comparison with simpler models on the same folds",
+        short="Comparison with rivals",
+        blocks=(*blocks, drawing),
+    )
+
+
+def _tests(material: Material) -> tuple[Table, ...]:
+    """DeLong's and McNemar's tests."""
+    rows = [
+        [
+            row["rival"],
+            figure_name(row["target"], row["metric"]),
+            row["method"],
+            number(row["estimate"], digits=3),
+            p_text(row["p"]),
+            p_text(row["p_holm"]),
+            row["note"],
+        ]
+        for row in rows_of(material.metrics.get("paired_tests"))
+    ]
+    caption = "Tests of CSASN against each rival on the same patients; Holm over all of these"
+    head = ("Rival", "Figure", "Test", "Difference", "p", "p, Holm", "Note")
+    table = Table(name="paired-tests", caption=caption, head=head, rows=rows, wide=frozenset({6}))
+    return (table,) if rows else ()
+
+
+def _models(material: Material) -> list[list[str]]:
+    """Model and its overall metrics, per patient."""
+    found = material.records
+    names = [key[0] for key in found if key[1:] == ("all", "patient", "all", "macro_auroc")]
+    return [
+        [
+            "CSASN" if name == "csasn" else name,
+            *(with_interval(found.get((name, "all", "patient", "all", each)), digits=3) for each in COMPARED),
+        ]
+        for name in names
+    ]
+
+
+def _difference(row: dict[str, Any], *, confidence: float) -> list[str]:
+    """One comparison in words and numbers, whichever way it falls; it is settled by the p that Holm adjusted."""
+    label = f"{row['unit']}: {OVERALL_METRICS[row['metric']]}"
+    if row["estimate"] is None or row["low"] is None:
+        return [row["rival"], label, "not estimable", "–", "–", "–", row["note"] or "–"]
+    ends = f"{row['estimate']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})".replace("-", "−")
+    verdict = "not settled"
+    if row["p_holm"] < 1 - confidence:
+        verdict = "CSASN higher" if row["estimate"] > 0 else "rival higher"
+    return [
+        row["rival"],
+        label,
+        ends,
+        p_text(row["p"]),
+        p_text(row["p_holm"]),
+        number(row["detectable"], digits=3),
+        verdict,
+    ]
