@@ -1,6 +1,6 @@
 """A frozen epoch from cached maps against one from pixels, and against an epoch of fine-tuning (lite profile).
 
-All train the same neck on the same images, batches and labels; from pixels both branches run on augmented images
+All train the same head on the same images, batches and labels; from pixels both branches run on augmented images
 first, frozen without gradients, in fine-tuning with them. Pictures are noise of the right size: what they show changes
 no cost. Bars: at least 20 and 60 times; the resident memory grows by less than 3 % over 20 cached epochs.
 
@@ -21,13 +21,13 @@ from lightning_fabric import Fabric
 from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
-from csasn.learning.epochs import labels_of, look_at, plan_epoch
+from csasn.learning.epochs import batch_inputs, labels_of, plan_epoch
 from csasn.learning.features import FeatureCache
-from csasn.learning.module import Trainee, build_trainee
+from csasn.learning.module import TrainingModule, build_training_module
 from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import Stage, parameter_groups, training_mode
-from csasn.learning.rows import Cohort, FoldRows
-from csasn.learning.scoring import Eyes
+from csasn.learning.rows import FoldRows, LabelledRows
+from csasn.learning.scoring import InputSource
 from csasn.learning.session import start_fabric, takes_bfloat16
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
@@ -40,21 +40,27 @@ CONFIGURATION = Path(__file__).parents[1] / "configs" / "lite.toml"
 
 
 def one_epoch(
-    trainee: Trainee, eyes: Eyes, rows: FoldRows, configuration: Configuration, fabric: Fabric, *, stage: str
+    module: TrainingModule,
+    inputs: InputSource,
+    rows: FoldRows,
+    configuration: Configuration,
+    fabric: Fabric,
+    *,
+    stage: str,
 ) -> float:
     """Seconds of one training epoch; frozen branches run without gradients."""
     of_stage = Stage(name=stage, n_epochs=1, learning_rate=1e-5)
-    optimizer = torch.optim.AdamW(parameter_groups(trainee, of_stage, configuration.fit), lr=1e-5, fused=True)
-    training_mode(trainee, of_stage)
+    optimizer = torch.optim.AdamW(parameter_groups(module, of_stage, configuration.fit), lr=1e-5, fused=True)
+    training_mode(module, of_stage)
     started = time.perf_counter()
-    plan = plan_epoch(rows, np.ones(len(rows.train)), 0, configuration, n_views=eyes.source.n_views, mixup=0.4)
+    plan = plan_epoch(rows, np.ones(len(rows.train)), 0, configuration, n_views=inputs.source.n_views, mixup=0.4)
     for batch in plan:
         (every,) = batch.parts(1)
-        given = look_at(batch, every, eyes, 0, configuration, used=trainee.network.neck.used, phases=Phases())
+        given = batch_inputs(batch, every, inputs, 0, configuration, used=module.network.head.used, phases=Phases())
         if isinstance(given, torch.Tensor) and stage == "frozen":
             with torch.no_grad():
-                given = {name: branch(given) for name, branch in trainee.network.branches.items()}
-        loss = trainee(given, labels_of(batch, eyes.cohort, eyes.device))
+                given = {name: branch(given) for name, branch in module.network.branches.items()}
+        loss = module(given, labels_of(batch, inputs.cohort, inputs.device))
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()
@@ -76,7 +82,7 @@ def main() -> None:
     classes = ClassList(names=("benign", "normal", "malignant"), n_non_malignant=2)
     index = np.arange(N_IMAGES) % 3
     every = np.arange(N_IMAGES)
-    cohort = Cohort(
+    cohort = LabelledRows(
         classes=classes, store_rows=every, class_index=index, malignant=index == 2, patient=every, site=every % 2
     )
     rows = FoldRows(fold=0, train=np.arange(N_IMAGES), tuning=np.arange(0))
@@ -92,21 +98,21 @@ def main() -> None:
         }
         for cache in caches.values():
             cache.ensure(cohort.store_rows, range(2))
-        trainee = build_trainee("csasn", branches, cohort, rows.train, configuration)
-        cached = Eyes(cohort=cohort, source=source, caches=caches, device=torch.device("cpu"))
-        from_pixels = Eyes(cohort=cohort, source=source, caches=None, device=torch.device("cpu"))
-        epoch = partial(one_epoch, trainee, rows=rows, configuration=configuration, fabric=fabric)
+        module = build_training_module("csasn", branches, cohort, rows.train, configuration)
+        cached = InputSource(cohort=cohort, source=source, caches=caches, device=torch.device("cpu"))
+        from_pixels = InputSource(cohort=cohort, source=source, caches=None, device=torch.device("cpu"))
+        epoch = partial(one_epoch, module, rows=rows, configuration=configuration, fabric=fabric)
         for _ in range(3):
-            epoch(eyes=cached, stage="frozen")
+            epoch(inputs=cached, stage="frozen")
         before = resident_bytes()
         for _ in range(N_EPOCHS):
-            epoch(eyes=cached, stage="frozen")
+            epoch(inputs=cached, stage="frozen")
         growth = resident_bytes() / before - 1
         kinds = {"cached": (cached, "frozen"), "pixels": (from_pixels, "frozen"), "finetune": (from_pixels, "finetune")}
         times: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(N_REPEATS):
-            for name, (eyes, stage) in kinds.items():
-                times[name].append(epoch(eyes=eyes, stage=stage))
+            for name, (inputs, stage) in kinds.items():
+                times[name].append(epoch(inputs=inputs, stage=stage))
     for name, seconds in times.items():
         ratios = [slow / fast for slow, fast in zip(seconds, times["cached"], strict=True)]
         print(

@@ -18,7 +18,7 @@ import numpy as np
 from csasn.config import EvaluateSettings
 from csasn.evidence.estimates import Resampled
 from csasn.evidence.metric_panel import panel
-from csasn.evidence.record import Place
+from csasn.evidence.record import Scope
 from csasn.evidence.statistics.bootstrap import bootstrap
 from csasn.evidence.statistics.delong import delong
 from csasn.evidence.statistics.intervals import clustered_wilson
@@ -79,8 +79,8 @@ def main(n_cohorts: int, first: int, sizes: Sequence[int]) -> None:
                     seed=seed,
                     method=chosen.smooth,
                 )
-                place = Place(model="csasn", site="all", unit="patient" if per_patient else "image")
-                table = Resampled(place=place, keys=(), units=units, figures=chosen.figures, found=found)
+                scope = Scope(model="csasn", site="all", unit="patient" if per_patient else "image")
+                table = Resampled(scope=scope, keys=(), units=units, figures=chosen.figures, found=found)
                 for record in table.records(SETTINGS):
                     key = (record.target, record.metric)
                     if key in ROWS:

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from PIL import Image
 
 from csasn.learning.optimisation import Stage
-from csasn.learning.training import Course, train_stage
+from csasn.learning.training import StageRun, train_stage
 from csasn.settings_files import read_configuration
 from rivals import PictureFiles, PlainLoop, batches_from_files
 from training_step import CLASSES, canary, phases_in_words, rival_of, standing
@@ -53,16 +53,16 @@ def main() -> None:
     """Measure and print each pair and the medians."""
     n_pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     configuration = read_configuration(PROFILE)
-    trainee, eyes, rows = standing(N_IMAGES, configuration)
-    rival = rival_of(trainee, configuration)
+    module, inputs, rows = standing(N_IMAGES, configuration)
+    rival = rival_of(module, configuration)
     fabric, stage = Fabric(accelerator="cpu", devices=1), Stage(name="finetune", n_epochs=1, learning_rate=1e-5)
     ratios, waiting = [], []
     with tempfile.TemporaryDirectory() as folder:
         index = [row % len(CLASSES.names) for row in range(N_IMAGES)]
         files = PictureFiles(write_pictures(Path(folder)), index, configuration)
         for pair in range(n_pairs):
-            course = Course(
-                fabric=fabric, trainee=trainee, eyes=eyes, rows=rows, stage=stage, configuration=configuration
+            course = StageRun(
+                fabric=fabric, module=module, inputs=inputs, rows=rows, stage=stage, configuration=configuration
             )
             train_stage(course)
             theirs = rival_epoch(rival, files, configuration.fit.batch_size)

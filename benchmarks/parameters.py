@@ -5,7 +5,7 @@ python benchmarks/parameters.py
 
 from pathlib import Path
 
-from csasn.network.csasn import Csasn, Neck, count_parameters
+from csasn.network.csasn import Csasn, FusionHead, count_parameters
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 from csasn.settings_files import read_configuration
@@ -18,7 +18,7 @@ def main() -> None:
     for path in sorted((Path(__file__).parents[1] / "configs").glob("*.toml")):
         configuration = read_configuration(path)
         branches, _ = build_branches(configuration.network, weights="none", size_px=configuration.imaging.size_px)
-        parts = count_parameters(Csasn(branches, Neck(configuration.network, CLASSES)))
+        parts = count_parameters(Csasn(branches, FusionHead(configuration.network, CLASSES)))
         print(
             f"{path.stem}: "
             + ", ".join(f"{name} {n:,}" for name, n in parts.items())

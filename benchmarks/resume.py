@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from csasn.learning.optimisation import Stage
-from csasn.learning.state import Learning
+from csasn.learning.state import TrainingState
 from small_unit import N_BATCHES, built, ended, fingerprint_of, in_child, start_fabric, train_unit
 
 STAGES = (
@@ -35,12 +35,12 @@ def life(folder: Path, log: Path, *, cut_at: int | None, every_steps: int) -> No
     """Train from the saved state on, logging the hash of every step; end by SIGKILL after step `cut_at`."""
     found: dict[int, str] = {}
 
-    def follow(learning: Learning, step: int) -> None:
+    def on_step(learning: TrainingState, step: int) -> None:
         found[step] = fingerprint_of(learning.tree())
         if step == cut_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    end = train_unit(start_fabric(), folder, follow, stages=STAGES, every_steps=every_steps)
+    end = train_unit(start_fabric(), folder, on_step, stages=STAGES, every_steps=every_steps)
     log.write_text(json.dumps({**{str(step): each for step, each in found.items()}, "end": end}))
 
 

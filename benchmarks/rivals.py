@@ -17,7 +17,7 @@ from csasn.learning.objective.labels import Labels
 from csasn.learning.objective.losses import MultitaskLoss
 from csasn.learning.optimisation import NECK_RATE_FACTOR
 from csasn.network.backbones import Features
-from csasn.network.csasn import Neck
+from csasn.network.csasn import FusionHead
 from csasn.schema import ClassList
 
 
@@ -29,7 +29,7 @@ class PlainNetwork(nn.Module):
         settings, size_px = configuration.network, configuration.imaging.size_px
         self.vit = timm.create_model(settings.vit, pretrained=False, num_classes=0, img_size=size_px)
         self.cnn = timm.create_model(settings.cnn, pretrained=False, num_classes=0, global_pool="")
-        self.neck = Neck(settings, classes)
+        self.head = FusionHead(settings, classes)
         for name in ("vit", "cnn"):
             cfg = getattr(self, name).pretrained_cfg
             self.register_buffer(f"{name}_mean", torch.tensor(cfg["mean"]).view(1, 3, 1, 1))
@@ -44,7 +44,7 @@ class PlainNetwork(nn.Module):
         patches = tokens[:, self.vit.num_prefix_tokens :].transpose(1, 2).reshape(len(images), -1, rows, columns)
         pooled = functional.adaptive_avg_pool2d(patches, local.shape[2:])
         branches = {"vit": Features(map=pooled, token=tokens[:, 0]), "cnn": Features(map=local, token=None)}
-        return self.neck(branches)
+        return self.head(branches)
 
     def train(self, mode: bool = True) -> "PlainNetwork":
         """Training mode with the backbone's BatchNorm statistics kept, as CSASN does: the same thing is learned."""
@@ -60,7 +60,7 @@ class PlainLoop:
 
     def __init__(self, network: PlainNetwork, loss: MultitaskLoss, *, rate: float, weight_decay: float) -> None:
         self.network, self.loss = network.train(), loss.train()
-        above = [*network.neck.parameters(), *loss.parameters()]
+        above = [*network.head.parameters(), *loss.parameters()]
         groups = [
             {"params": [*network.vit.parameters(), *network.cnn.parameters()], "lr": rate},
             {"params": above, "lr": NECK_RATE_FACTOR * rate},

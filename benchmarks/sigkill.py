@@ -29,8 +29,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from csasn.learning import generations
 from csasn.learning.recovery.generations import Generations
-from csasn.learning.recovery.pytree import put_together, take_apart
-from csasn.learning.state import Learning
+from csasn.learning.recovery.pytree import flatten, unflatten
+from csasn.learning.state import TrainingState
 from small_unit import built, ended, fingerprint_of, in_child, kill, start_fabric, train_unit
 
 N_STEPS, N_NAIVE = 15, 100
@@ -115,13 +115,13 @@ def durable(folder: Path, expected: dict[int, str], n: int, rng: np.random.Gener
         inside = one_life(work, page, aimed=number % 2 == 0, rng=rng)
         counts["inside a write"] += inside
         said: list[str] = []
-        read = Generations(at, say=said.append).read()
+        read = Generations(at, log=said.append).read()
         counts["passed over"] += len(said)
         if read is None:
             counts["before the first state" if not list(at.glob("step-*.json")) else "UNREADABLE"] += 1
             continue
         tensors, notes, _ = read
-        tree = put_together(tensors, notes["state"])
+        tree = unflatten(tensors, notes["state"])
         of_unit = {name: tree.pop(name) for name in ("earlier", "steps_before")}
         counts["readable"] += 1
         counts["OTHER BITS"] += fingerprint_of(tree) != steps[of_unit["steps_before"] + tree["step"]]
@@ -141,11 +141,11 @@ def naive(folder: Path, n: int, rng: np.random.Generator, page: mmap.mmap) -> Co
         path = folder / f"naive-{number}.pt"
         write = Marked(lambda tree, path=path: torch.save(tree, path), page)
 
-        def follow(learning: Learning, _step: int, write: Marked = write) -> None:
+        def on_step(learning: TrainingState, _step: int, write: Marked = write) -> None:
             write(learning.tree())
 
-        def work(follow: Callable[..., None] = follow, number: int = number) -> None:
-            train_unit(start_fabric(), folder / f"unused-{number}", follow, every_steps=0)
+        def work(on_step: Callable[..., None] = on_step, number: int = number) -> None:
+            train_unit(start_fabric(), folder / f"unused-{number}", on_step, every_steps=0)
 
         aimed = number % 2 == 0
         inside = one_life(work, page, aimed=aimed, rng=rng)
@@ -155,7 +155,7 @@ def naive(folder: Path, n: int, rng: np.random.Generator, page: mmap.mmap) -> Co
             counts[f"{kind}: before the first"] += 1
             continue
         try:
-            take_apart(torch.load(path, weights_only=True))
+            flatten(torch.load(path, weights_only=True))
             counts[f"{kind}: readable"] += 1
         except Exception:
             counts[f"{kind}: unreadable"] += 1
@@ -174,7 +174,7 @@ def share(folder: Path, expected: tuple[dict[int, str], str], n: int, seed: int)
 def main() -> None:
     """Kill, count and print."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-    n_processes = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    world_size = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     first_seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     started = time.perf_counter()
     ours: Counter[str] = Counter()
@@ -184,15 +184,15 @@ def main() -> None:
         folder = Path(name)
         expected = reference(folder)
         children = [
-            in_child(partial(share, folder / str(seed), expected, n // n_processes, first_seed + seed))
-            for seed in range(n_processes)
+            in_child(partial(share, folder / str(seed), expected, n // world_size, first_seed + seed))
+            for seed in range(world_size)
         ]
-        require([ended(child) for child in children] == [0] * n_processes)
-        for seed in range(n_processes):
+        require([ended(child) for child in children] == [0] * world_size)
+        for seed in range(world_size):
             counted = json.loads((folder / str(seed) / "counts.json").read_text())
             ours += Counter(counted[0])
             control += Counter(counted[1])
-    n -= n % n_processes
+    n -= n % world_size
     print(f"{n} kills: " + ", ".join(f"{count} {what}" for what, count in sorted(ours.items())))
     print("naive writer: " + ", ".join(f"{count} {what}" for what, count in sorted(control.items())))
     print(f"{time.perf_counter() - started:.0f} s")

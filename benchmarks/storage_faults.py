@@ -36,7 +36,7 @@ def tensors(step: int) -> dict[str, torch.Tensor]:
 
 def prepared(folder: Path) -> Generations:
     """Two generations, of steps 1 and 2."""
-    generations = Generations(folder, say=print)
+    generations = Generations(folder, log=print)
     for step in (1, 2):
         generations.write(step, tensors(step), {"step": step})
     return generations
@@ -45,7 +45,7 @@ def prepared(folder: Path) -> Generations:
 def whole(folder: Path) -> list[int]:
     """Steps of the generations that are whole."""
     found = []
-    for path in Generations(folder, say=print).paths():
+    for path in Generations(folder, log=print).paths():
         try:
             content, notes = read_checkpoint(path)
         except CsasnError:
@@ -81,7 +81,7 @@ def training(folder: Path, *, fails_at: int, number: int, end: str) -> str:
             train_unit(start_fabric(), folder, lambda *_: None, every_steps=5)
     except StorageError:
         said: list[str] = []
-        found = train_unit(start_fabric(), folder, lambda *_: None, every_steps=5, say=said.append)
+        found = train_unit(start_fabric(), folder, lambda *_: None, every_steps=5, log=said.append)
         return "same bits" if found == end and not said else "OTHER BITS"
     return "failure passed over in silence"
 

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
-from csasn.learning.module import build_trainee
+from csasn.learning.module import build_training_module
 from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import Stage
-from csasn.learning.rows import Cohort, FoldRows
-from csasn.learning.scoring import Eyes
+from csasn.learning.rows import FoldRows, LabelledRows
+from csasn.learning.scoring import InputSource
 from csasn.learning.session import start_fabric
-from csasn.learning.state import Learning
-from csasn.learning.training import Course, train_stage
+from csasn.learning.state import TrainingState
+from csasn.learning.training import StageRun, train_stage
 from csasn.network.backbones import GRID_STRIDE_PX, Features
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
@@ -57,12 +57,12 @@ class NoiseCache:
         return Features(map=maps, token=token)
 
 
-def noise_eyes(configuration: Configuration) -> Eyes:
+def noise_eyes(configuration: Configuration) -> InputSource:
     """Noise maps and labels, in which no row is like another."""
     network, every = configuration.network, np.arange(N_IMAGES)
     rng = np.random.default_rng(0)
     index = rng.integers(len(CLASSES.names), size=N_IMAGES)
-    cohort = Cohort(
+    cohort = LabelledRows(
         classes=CLASSES, store_rows=every, class_index=index, malignant=index > 0, patient=every, site=every % 4
     )
     store = PixelStore(pixels=np.zeros((N_IMAGES, 1, 1), dtype=np.uint8), row_of={}, key="noise")
@@ -72,34 +72,34 @@ def noise_eyes(configuration: Configuration) -> Eyes:
         "cnn": NoiseCache(network.cnn_channels, n_cells=n_cells, has_token=False),
         "vit": NoiseCache(network.vit_channels, n_cells=n_cells, has_token=True),
     }
-    return Eyes(cohort=cohort, source=source, caches=caches, device=CPU)  # type: ignore[arg-type]
+    return InputSource(cohort=cohort, source=source, caches=caches, device=CPU)  # type: ignore[arg-type]
 
 
 def seconds_of_steps(configuration: Configuration) -> list[float]:
     """Seconds of each measured training step."""
-    eyes = noise_eyes(configuration)
+    inputs = noise_eyes(configuration)
     n_rows = configuration.fit.batch_size * (N_WARM_UP + N_MEASURED)
-    rows = FoldRows(fold=0, train=np.resize(eyes.cohort.store_rows, n_rows), tuning=np.arange(2))
+    rows = FoldRows(fold=0, train=np.resize(inputs.cohort.store_rows, n_rows), tuning=np.arange(2))
     branches, _ = build_branches(configuration.network, weights="none", size_px=configuration.imaging.size_px)
     torch.manual_seed(0)
-    trainee = build_trainee("csasn", branches, eyes.cohort, eyes.cohort.store_rows, configuration)
+    module = build_training_module("csasn", branches, inputs.cohort, inputs.cohort.store_rows, configuration)
     stage = Stage(name="frozen", n_epochs=1, learning_rate=configuration.fit.frozen_learning_rate)
     phases, found = Phases(), []
 
-    def after_step(_: Learning, __: int, ___: float) -> None:
+    def after_step(_: TrainingState, __: int, ___: float) -> None:
         found.append(phases.total)
         phases.clear()
 
-    course = Course(
+    course = StageRun(
         fabric=start_fabric(configuration.fit),
-        trainee=trainee,
-        eyes=eyes,
+        module=module,
+        inputs=inputs,
         rows=rows,
         stage=stage,
         configuration=configuration,
         phases=phases,
     )
-    train_stage(course, follow=after_step)
+    train_stage(course, on_step=after_step)
     return found[N_WARM_UP:]
 
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from csasn.config import Configuration, LossSettings
-from csasn.learning.module import build_trainee
+from csasn.learning.module import build_training_module
 from csasn.learning.optimisation import Stage
 from csasn.learning.rows import FoldRows, folds_of, rows_of
 from csasn.learning.scoring import log_probabilities
-from csasn.learning.session import Workshop, open_workshop, start_fabric
-from csasn.learning.training import Course, train_stage
+from csasn.learning.session import Session, open_session, start_fabric
+from csasn.learning.training import StageRun, train_stage
 from csasn.runs import open_run
 
 ROOT = Path(__file__).parents[1]
@@ -35,9 +35,9 @@ N_DRAWS = 2000
 THIN = "malignant"
 
 
-def thinned(workshop: Workshop, rows: FoldRows, seed: int) -> FoldRows:
+def thinned(session: Session, rows: FoldRows, seed: int) -> FoldRows:
     """The fold with a tenth of the thin class's training groups; every other row stays."""
-    cohort = workshop.cohort
+    cohort = session.cohort
     thin = cohort.class_index[rows.train] == cohort.classes.names.index(THIN)
     groups = np.unique(cohort.patient[rows.train[thin]])
     kept = np.random.default_rng([seed, rows.fold]).permutation(groups)[: round(KEPT * len(groups))]
@@ -45,7 +45,7 @@ def thinned(workshop: Workshop, rows: FoldRows, seed: int) -> FoldRows:
     return FoldRows(fold=rows.fold, train=train, tuning=rows.tuning)
 
 
-def read_test_rows(workshop: Workshop, classes: str, seed: int, configuration: Configuration) -> NDArray[np.int64]:
+def read_test_rows(session: Session, classes: str, seed: int, configuration: Configuration) -> NDArray[np.int64]:
     """The most probable class of every image by the model that did not see it, (N,)."""
     settings = configuration.model_copy(
         update={
@@ -53,17 +53,17 @@ def read_test_rows(workshop: Workshop, classes: str, seed: int, configuration: C
             "fit": configuration.fit.model_copy(update={"seed": seed}),
         }
     )
-    told = np.full(len(workshop.cohort.class_index), -1)
-    test, eyes = rows_of(workshop.run, "test"), workshop.eyes(frozen=True)
+    told = np.full(len(session.cohort.class_index), -1)
+    test, inputs = rows_of(session.run, "test"), session.inputs(frozen=True)
     stage = Stage(name="frozen", n_epochs=settings.fit.frozen_epochs, learning_rate=settings.fit.frozen_learning_rate)
-    for fold in folds_of(workshop.run):
-        rows = thinned(workshop, fold, seed)
+    for fold in folds_of(session.run):
+        rows = thinned(session, fold, seed)
         torch.manual_seed(seed + fold.fold)
-        trainee = build_trainee("csasn", workshop.branches, workshop.cohort, rows.train, settings)
+        module = build_training_module("csasn", session.branches, session.cohort, rows.train, settings)
         fabric = start_fabric(settings.fit)
-        course = Course(fabric=fabric, trainee=trainee, eyes=eyes, rows=rows, stage=stage, configuration=settings)
+        course = StageRun(fabric=fabric, module=module, inputs=inputs, rows=rows, stage=stage, configuration=settings)
         train_stage(course)
-        read = log_probabilities(trainee, eyes, test[fold.fold], n_views=settings.predict.n_views)
+        read = log_probabilities(module, inputs, test[fold.fold], n_views=settings.predict.n_views)
         told[test[fold.fold]] = read.argmax(dim=1).numpy()
     return told
 
@@ -85,19 +85,19 @@ def main() -> None:
         command = [*csasn, "split", "--cohort", str(out / "cohort"), "--config", str(ROOT / "configs/lite.toml")]
         subprocess.run([*command, "--out", str(out / "run")], check=True)
     run = open_run(out / "run")
-    workshop = open_workshop(run, device=torch.device("cpu"), report=lambda *_: None)
-    y_true = workshop.cohort.class_index
-    workshop.ensure(np.arange(len(y_true)), range(run.configuration.fit.cached_views), report=lambda *_: None)
-    thin = workshop.cohort.classes.names.index(THIN)
+    session = open_session(run, device=torch.device("cpu"), progress=lambda *_: None)
+    y_true = session.cohort.class_index
+    session.ensure(np.arange(len(y_true)), range(run.configuration.fit.cached_views), progress=lambda *_: None)
+    thin = session.cohort.classes.names.index(THIN)
     told: dict[str, list[NDArray[np.int64]]] = {kind: [] for kind in kinds}
     for seed in range(N_SEEDS):
         for kind in kinds:
-            told[kind].append(read_test_rows(workshop, kind, seed, run.configuration))
+            told[kind].append(read_test_rows(session, kind, seed, run.configuration))
             sensitivity, f1 = figures(y_true, told[kind][-1], thin)
             print(f"seed {seed} {kind:18} sensitivity of {THIN} {sensitivity:.3f}, macro F1 {f1:.3f}", flush=True)
     rng = np.random.default_rng(0)
-    patients = np.unique(workshop.cohort.patient)
-    rows_by_patient = [np.flatnonzero(workshop.cohort.patient == each) for each in patients]
+    patients = np.unique(session.cohort.patient)
+    rows_by_patient = [np.flatnonzero(session.cohort.patient == each) for each in patients]
     draws: dict[str, list[NDArray[np.float64]]] = {kind: [] for kind in kinds}
     for number in range(N_DRAWS + 1):  # the first is the sample itself
         chosen = np.arange(len(patients)) if number == 0 else rng.integers(len(patients), size=len(patients))

@@ -23,15 +23,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from csasn.config import Configuration
 from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
-from csasn.learning.epochs import look_at
-from csasn.learning.module import Trainee, build_trainee
+from csasn.learning.epochs import batch_inputs
+from csasn.learning.module import TrainingModule, build_training_module
 from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import Stage, rate_factor
-from csasn.learning.rows import Cohort, FoldRows
-from csasn.learning.scoring import Eyes
+from csasn.learning.rows import FoldRows, LabelledRows
+from csasn.learning.scoring import InputSource
 from csasn.learning.session import takes_bfloat16
-from csasn.learning.state import Learning
-from csasn.learning.training import Course, train_stage
+from csasn.learning.state import TrainingState
+from csasn.learning.training import StageRun, train_stage
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 from csasn.settings_files import read_configuration
@@ -66,14 +66,14 @@ def settings() -> Configuration:
     )
 
 
-def standing(n_images: int, configuration: Configuration) -> tuple[Trainee, Eyes, FoldRows]:
-    """A trainee from random weights, and noise images; BatchNorm holds the statistics of its inputs, as if trained."""
+def standing(n_images: int, configuration: Configuration) -> tuple[TrainingModule, InputSource, FoldRows]:
+    """A module from random weights, and noise images; BatchNorm holds the statistics of its inputs, as if trained."""
     size_px = configuration.imaging.size_px
     pixels = np.random.default_rng(0).integers(0, 256, (n_images, size_px, size_px), dtype=np.uint8)
     store = PixelStore(pixels=pixels, row_of={}, key="noise")
     index = np.arange(n_images) % len(CLASSES.names)
     every = np.arange(n_images)
-    cohort = Cohort(
+    cohort = LabelledRows(
         classes=CLASSES, store_rows=every, class_index=index, malignant=index > 0, patient=every, site=every % 2
     )
     torch.manual_seed(0)
@@ -86,20 +86,20 @@ def standing(n_images: int, configuration: Configuration) -> tuple[Trainee, Eyes
         branches["cnn"].train()(source.images(np.arange(2 * BATCH_SIZE), 0))
     for name, branch in branches.items():
         branch.in_bfloat16 = takes_bfloat16(configuration.fit, CPU, kind=name)
-    eyes = Eyes(cohort=cohort, source=source, caches=None, device=CPU)
+    inputs = InputSource(cohort=cohort, source=source, caches=None, device=CPU)
     rows = FoldRows(fold=0, train=np.arange(n_images), tuning=np.arange(2 * BATCH_SIZE))
-    return build_trainee("csasn", branches, cohort, rows.train, configuration), eyes, rows
+    return build_training_module("csasn", branches, cohort, rows.train, configuration), inputs, rows
 
 
-def rival_of(trainee: Trainee, configuration: Configuration) -> PlainLoop:
-    """The rival with the trainee's own start."""
+def rival_of(module: TrainingModule, configuration: Configuration) -> PlainLoop:
+    """The rival with the module's own start."""
     network = PlainNetwork(configuration, CLASSES)
     for name in ("vit", "cnn"):
-        getattr(network, name).load_state_dict(trainee.network.branches[name].backbone.state_dict())
-    network.neck.load_state_dict(trainee.network.neck.state_dict())
+        getattr(network, name).load_state_dict(module.network.branches[name].backbone.state_dict())
+    network.head.load_state_dict(module.network.head.state_dict())
     fit = configuration.fit
     return PlainLoop(
-        network, copy.deepcopy(trainee.loss), rate=fit.finetune_learning_rate, weight_decay=fit.weight_decay
+        network, copy.deepcopy(module.loss), rate=fit.finetune_learning_rate, weight_decay=fit.weight_decay
     )
 
 
@@ -108,13 +108,13 @@ def main() -> None:
     n_pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     configuration = settings()
     n_steps = n_pairs + N_WARM_UP
-    trainee, eyes, rows = standing(n_steps * BATCH_SIZE, configuration)
-    rival = rival_of(trainee, configuration)
-    cohort, rate = eyes.cohort, configuration.fit.finetune_learning_rate
-    course = Course(
+    module, inputs, rows = standing(n_steps * BATCH_SIZE, configuration)
+    rival = rival_of(module, configuration)
+    cohort, rate = inputs.cohort, configuration.fit.finetune_learning_rate
+    course = StageRun(
         fabric=Fabric(accelerator="cpu", devices=1),
-        trainee=trainee,
-        eyes=eyes,
+        module=module,
+        inputs=inputs,
         rows=rows,
         stage=Stage(name="finetune", n_epochs=1, learning_rate=rate),
         configuration=configuration,
@@ -123,10 +123,12 @@ def main() -> None:
     ours, theirs, losses, peaks = [], [], [], []
     flops = FlopCounterMode(display=False)
 
-    def after_step(learning: Learning, _: int, loss: float) -> None:
+    def after_step(learning: TrainingState, _: int, loss: float) -> None:
         ours.append(course.phases.total)
         batch = plan[learning.step - 1]
-        images = look_at(batch, np.arange(BATCH_SIZE), eyes, 0, configuration, used=["vit", "cnn"], phases=Phases())
+        images = batch_inputs(
+            batch, np.arange(BATCH_SIZE), inputs, 0, configuration, used=["vit", "cnn"], phases=Phases()
+        )
         index = torch.from_numpy(cohort.class_index[batch.rows])
         rival.rate(rate_factor(learning.step - 1, n_steps, 0.0) * rate)
         if learning.step == 1:
@@ -145,7 +147,7 @@ def main() -> None:
         losses.append((loss, theirs_loss))
         course.phases.clear()
 
-    train_stage(course, follow=after_step)
+    train_stage(course, on_step=after_step)
     ours, theirs, peaks = ours[N_WARM_UP:], theirs[N_WARM_UP - 1 :], peaks[N_WARM_UP - 1 :]
     gflop = flops.get_total_flops() / 1e9
     ratios = [slow / fast for slow, fast in zip(theirs, ours, strict=True)]

@@ -13,13 +13,13 @@ from csasn.learning.fsdp import clip_mixed, is_sharded, whole
 from csasn.learning.optimisation import Stage, parameter_groups
 from csasn.learning.recovery.sigterm import StopSignal
 from csasn.learning.session import start_fabric
-from small_training import CONFIGURATION, trainee
+from small_training import CONFIGURATION, fresh_module
 from small_unit import train_unit
 
 
 def layout(fabric: Fabric) -> dict[str, object]:
     """Which parameters are in parts, how large this process's are, and whether they are the same put together."""
-    module = trainee()
+    module = fresh_module()
     before = {name: each.clone() for name, each in module.state_dict().items()}
     parameter_groups(module, Stage(name="finetune", n_epochs=1, learning_rate=1e-4), CONFIGURATION.fit)
     fabric.setup_module(module)
@@ -45,10 +45,10 @@ def resumed(fabric: Fabric, folder: Path) -> list[str]:
     def train(name: str, cut_at: int | None) -> str:
         stop = StopSignal()
 
-        def follow(_: object, step: int) -> None:
+        def on_step(_: object, step: int) -> None:
             stop.requested = step + 1 == cut_at
 
-        return train_unit(fabric, folder / name, follow, every_steps=0, stop=stop)
+        return train_unit(fabric, folder / name, on_step, every_steps=0, stop=stop)
 
     uncut = train("uncut", None)
     try:

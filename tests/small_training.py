@@ -1,4 +1,4 @@
-"""A trainee of two small branches, its cohort, and features in which the classes can be told apart."""
+"""A module of two small branches, its cohort, and features in which the classes can be told apart."""
 
 import math
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from csasn.config import AugmentationSettings, Configuration, FitSettings, NetworkSettings, PredictSettings
 from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
-from csasn.learning.module import Trainee, build_trainee
+from csasn.learning.module import TrainingModule, build_training_module
 from csasn.learning.optimisation import Stage
-from csasn.learning.rows import Cohort, FoldRows
-from csasn.learning.scoring import Eyes
+from csasn.learning.rows import FoldRows, LabelledRows
+from csasn.learning.scoring import InputSource
 from csasn.network.backbones import Branch, Features, build_cnn, build_vit
 from csasn.schema import ClassList
 
@@ -32,10 +32,10 @@ FROZEN = Stage(name="frozen", n_epochs=6, learning_rate=3e-3)
 ROWS = FoldRows(fold=3, train=np.arange(0, 36), tuning=np.arange(36, N))
 
 
-def cohort() -> Cohort:
+def cohort() -> LabelledRows:
     index = np.arange(N) % 3
     rows = np.arange(N)
-    return Cohort(
+    return LabelledRows(
         classes=CLASSES, store_rows=rows, class_index=index, malignant=index > 0, patient=rows // 2, site=rows // 3 % 4
     )
 
@@ -65,14 +65,14 @@ class Separable:
         return Features(map=maps, token=maps.mean(dim=(2, 3)) if self.channels == WIDTHS["vit"] else None)
 
 
-def eyes(*, frozen: bool = True, spoiled: bool = False, device: torch.device = CPU) -> Eyes:
+def input_source(*, frozen: bool = True, spoiled: bool = False, device: torch.device = CPU) -> InputSource:
     pixels = np.random.default_rng(0).integers(1, 255, (N, SIZE_PX, SIZE_PX), dtype=np.uint8)
     store = PixelStore(pixels=pixels, row_of={}, key="k")
     source = ViewSource(store=store, n_views=2, augmentation=AugmentationSettings(), seed=0)
     caches = {name: Separable(width, spoiled) for name, width in WIDTHS.items()} if frozen else None
-    return Eyes(cohort=cohort(), source=source, caches=caches, device=device)
+    return InputSource(cohort=cohort(), source=source, caches=caches, device=device)
 
 
-def trainee(configuration: Configuration = CONFIGURATION) -> Trainee:
+def fresh_module(configuration: Configuration = CONFIGURATION) -> TrainingModule:
     torch.manual_seed(0)
-    return build_trainee("csasn", branches(), cohort(), ROWS.train, configuration)
+    return build_training_module("csasn", branches(), cohort(), ROWS.train, configuration)

@@ -1,4 +1,4 @@
-"""Both stages of a small training with its keeper, run in this process or in one that may be killed."""
+"""Both stages of a small training with its checkpointer, run in this process or in one that may be killed."""
 
 import copy
 import functools
@@ -13,18 +13,18 @@ import torch
 from lightning_fabric import Fabric
 
 from csasn.config import Configuration
-from csasn.learning.checkpointing import Keeper
+from csasn.learning.checkpointing import TrainingCheckpointer
 from csasn.learning.fsdp import whole
-from csasn.learning.module import build_trainee
+from csasn.learning.module import build_training_module
 from csasn.learning.optimisation import Stage
 from csasn.learning.recovery.generations import Generations
-from csasn.learning.recovery.pytree import take_apart
+from csasn.learning.recovery.pytree import flatten
 from csasn.learning.recovery.sigterm import StopSignal
 from csasn.learning.rows import FoldRows
-from csasn.learning.state import Learning
-from csasn.learning.training import Course, train_stage
+from csasn.learning.state import TrainingState
+from csasn.learning.training import StageRun, train_stage
 from csasn.network.backbones import Branch
-from small_training import CONFIGURATION, ROWS, branches, cohort, eyes
+from small_training import CONFIGURATION, ROWS, branches, cohort, input_source
 
 FEW = FoldRows(fold=3, train=ROWS.train[:20], tuning=ROWS.tuning[:6])
 N_BATCHES = 3  # an epoch: 8, 8 and 4 rows
@@ -33,7 +33,7 @@ SHORT = (
     Stage(name="finetune", n_epochs=2, learning_rate=1e-4),
 )
 ORIGIN = {"classes": ["benign", "PTC", "FTC"]}
-Follow = Callable[[Learning, int], object]  # the stage, and the step counted through both
+Follow = Callable[[TrainingState, int], object]  # the stage, and the step counted through both
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def start_fabric(accelerator: str = "cpu") -> Fabric:
 
 def fingerprint_of(tree: dict[str, object]) -> str:
     """SHA-256 over every tensor and value of a state but the seconds that it took."""
-    tensors, plain = take_apart(tree)
+    tensors, plain = flatten(tree)
     plain = json.loads(json.dumps(plain))
     plain["seconds"] = 0
     for row in (*plain["stage_history"], *plain.get("earlier", [])):
@@ -65,18 +65,18 @@ def fingerprint_of(tree: dict[str, object]) -> str:
 def train_unit(
     fabric: Fabric,
     folder: Path,
-    follow: Follow,
+    on_step: Follow,
     *,
     stages: tuple[Stage, ...] = SHORT,
     configuration: Configuration = CONFIGURATION,
     every_steps: int = 1,
     stop: StopSignal | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     told: Callable[[int], object] = lambda _: None,
 ) -> str:
     """Train from the state in `folder` to the end; a fingerprint of the last weights and of every metric."""
-    keeper = Keeper(
-        Generations(folder, say=say),
+    checkpointer = TrainingCheckpointer(
+        Generations(folder, log=log),
         ORIGIN,
         every_steps=every_steps,
         every_s=0.0,
@@ -85,23 +85,25 @@ def train_unit(
     )
     own = copy.deepcopy(built())
     torch.manual_seed(0)
-    trainee = build_trainee("csasn", own, cohort(), FEW.train, configuration)
+    module = build_training_module("csasn", own, cohort(), FEW.train, configuration)
     for stage in stages:
-        if keeper.is_past(stage.name):
+        if checkpointer.is_past(stage.name):
             continue
-        course = Course(
+        course = StageRun(
             fabric=fabric,
-            trainee=trainee,
-            eyes=eyes(frozen=stage.name == "frozen", device=fabric.device),
+            module=module,
+            inputs=input_source(frozen=stage.name == "frozen", device=fabric.device),
             rows=FEW,
             stage=stage,
             configuration=configuration,
         )
-        history = train_stage(course, keeper=keeper, follow=lambda at, *_: follow(at, keeper.steps_before + at.step))
-        keeper.stage_over(history, stage.n_epochs * N_BATCHES)
-    metrics = [[row["train_loss"], row["tuning_loss"], row["tuning_auroc"]] for row in keeper.earlier]
+        history = train_stage(
+            course, checkpointer=checkpointer, on_step=lambda at, *_: on_step(at, checkpointer.steps_before + at.step)
+        )
+        checkpointer.stage_over(history, stage.n_epochs * N_BATCHES)
+    metrics = [[row["train_loss"], row["tuning_loss"], row["tuning_auroc"]] for row in checkpointer.earlier]
     digest = hashlib.sha256(json.dumps(metrics).encode())
-    for each in whole(trainee.state_dict()).values():
+    for each in whole(module.state_dict()).values():
         digest.update(each.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 

@@ -7,13 +7,13 @@ import torch
 from lightning_fabric import Fabric
 
 from csasn.config import Configuration, FitSettings, LossSettings
-from csasn.learning.epochs import look_at
-from csasn.learning.module import build_trainee
+from csasn.learning.epochs import batch_inputs
+from csasn.learning.module import build_training_module
 from csasn.learning.objective.labels import Whole
 from csasn.learning.objective.losses import MultitaskLoss
 from csasn.learning.optimisation import Stage, training_mode
-from csasn.learning.training import Course, train_stage
-from small_training import CONFIGURATION, ROWS, branches, cohort, eyes
+from csasn.learning.training import StageRun, train_stage
+from small_training import CONFIGURATION, ROWS, branches, cohort, input_source
 from small_unit import SHORT, start_fabric, train_unit
 
 FROZEN = Stage(name="frozen", n_epochs=2, learning_rate=1e-3)
@@ -41,11 +41,11 @@ def configured(*, accumulate: int, loss: dict[str, object], **fit: object) -> Co
 def batch_norm_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batch normalisation in evaluation mode everywhere: its batch statistics are what parts cannot share."""
 
-    def still(trainee: torch.nn.Module, stage: Stage) -> None:
-        training_mode(trainee, stage)
-        for module in trainee.modules():
-            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    def still(module: torch.nn.Module, stage: Stage) -> None:
+        training_mode(module, stage)
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+                layer.eval()
 
     monkeypatch.setattr("csasn.learning.training.training_mode", still)
 
@@ -53,11 +53,11 @@ def batch_norm_still(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(fabric: Fabric, stage: Stage, configuration: Configuration) -> tuple[dict[str, torch.Tensor], list[object]]:
     """Tensors after the stage, and its history."""
     torch.manual_seed(0)
-    module = build_trainee("csasn", branches(), cohort(), ROWS.train, configuration)
-    course = Course(
+    module = build_training_module("csasn", branches(), cohort(), ROWS.train, configuration)
+    course = StageRun(
         fabric=fabric,
-        trainee=module,
-        eyes=eyes(frozen=stage.name == "frozen"),
+        module=module,
+        inputs=input_source(frozen=stage.name == "frozen"),
         rows=ROWS,
         stage=stage,
         configuration=configuration,
@@ -135,9 +135,9 @@ def test_cut_in_the_middle_of_a_step_a_training_goes_on_to_the_same_bits(
             looked[0] += 1
             if looked[0] == cut_at:
                 raise KeyboardInterrupt
-            return look_at(*given, **named)
+            return batch_inputs(*given, **named)
 
-        monkeypatch.setattr("csasn.learning.training.look_at", followed)
+        monkeypatch.setattr("csasn.learning.training.batch_inputs", followed)
         return train_unit(fabric, folder, lambda *_: None, configuration=configuration)
 
     uncut = train(tmp_path / "uncut")

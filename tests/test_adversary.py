@@ -17,14 +17,14 @@ from csasn.config import AugmentationSettings, Configuration, LossSettings
 from csasn.errors import BadInputError, StoppedError
 from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
-from csasn.learning.module import build_trainee
+from csasn.learning.module import build_training_module
 from csasn.learning.objective.labels import Labels, Whole
 from csasn.learning.objective.site_adversary import DAMPING, SiteAdversary, training_sites
 from csasn.learning.optimisation import Stage, parameter_groups
 from csasn.learning.recovery.sigterm import StopSignal
-from csasn.learning.rows import Cohort, FoldRows
-from csasn.learning.scoring import Eyes
-from csasn.learning.training import Course, train_stage
+from csasn.learning.rows import FoldRows, LabelledRows
+from csasn.learning.scoring import InputSource
+from csasn.learning.training import StageRun, train_stage
 from csasn.network.backbones import Features
 from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, SIZE_PX, branches, cohort
 from small_unit import fingerprint_of, start_fabric, train_unit
@@ -72,10 +72,10 @@ def test_it_knows_the_sites_of_its_training_rows_alone() -> None:
     states = []
     for each in (ours, theirs):
         torch.manual_seed(0)
-        states.append(build_trainee("csasn", branches(), each, ROWS.train, WITH_HEAD).state_dict())
+        states.append(build_training_module("csasn", branches(), each, ROWS.train, WITH_HEAD).state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert states[0]["loss.adversary.head.weight"].shape[0] == 4
-    fewer = build_trainee("csasn", branches(), ours, ROWS.train[:6], WITH_HEAD)
+    fewer = build_training_module("csasn", branches(), ours, ROWS.train[:6], WITH_HEAD)
     assert fewer.loss.adversary.sites.tolist() == [0, 1]
 
 
@@ -83,17 +83,17 @@ def test_one_training_site_is_refused_and_none_is_asked_for_without_the_head() -
     with pytest.raises(BadInputError, match=r"fold 2 has those of one.*site_adversary 0"):
         training_sites(cohort().site, np.arange(3), where="fold 2")
     with pytest.raises(BadInputError, match="at least two sites"):
-        build_trainee("csasn", branches(), cohort(), np.arange(3), WITH_HEAD)
-    assert build_trainee("csasn", branches(), cohort(), np.arange(3), CONFIGURATION).loss.adversary is None
+        build_training_module("csasn", branches(), cohort(), np.arange(3), WITH_HEAD)
+    assert build_training_module("csasn", branches(), cohort(), np.arange(3), CONFIGURATION).loss.adversary is None
 
 
 def test_the_head_learns_faster_and_decays_by_its_own_penalty() -> None:
-    module = build_trainee("csasn", branches(), cohort(), ROWS.train, WITH_HEAD)
+    module = build_training_module("csasn", branches(), cohort(), ROWS.train, WITH_HEAD)
     groups = parameter_groups(module, FROZEN, WITH_HEAD.fit)
     of = {id(each): group for group in groups for each in group["params"]}
-    head, neck = of[id(module.loss.adversary.head.weight)], of[id(module.network.neck.head.malignancy.weight)]
-    assert head["lr"] == pytest.approx(10 * neck["lr"])
-    assert (head["weight_decay"], neck["weight_decay"]) == (0, WITH_HEAD.fit.weight_decay)
+    adversary, fusion = of[id(module.loss.adversary.head.weight)], of[id(module.network.head.output.malignancy.weight)]
+    assert adversary["lr"] == pytest.approx(10 * fusion["lr"])
+    assert (adversary["weight_decay"], fusion["weight_decay"]) == (0, WITH_HEAD.fit.weight_decay)
 
 
 @pytest.mark.parametrize("cut_at", [2, 4, 11])
@@ -101,11 +101,11 @@ def test_resumed_with_the_head_a_training_is_the_same_bit_for_bit(fabric: Fabric
     def fingerprints(folder: Path, cut_at: int | None) -> list[str]:
         stop, found = StopSignal(), []
 
-        def follow(learning: object, step: int) -> None:
+        def on_step(learning: object, step: int) -> None:
             found.append(fingerprint_of(learning.tree()))
             stop.requested = step + 1 == cut_at
 
-        end = train_unit(fabric, folder, follow, every_steps=0, stop=stop, configuration=WITH_HEAD)
+        end = train_unit(fabric, folder, on_step, every_steps=0, stop=stop, configuration=WITH_HEAD)
         return [*found, end]
 
     uncut = fingerprints(tmp_path / "uncut", None)
@@ -133,7 +133,7 @@ def probed(fabric: Fabric, *, largest: float, seed: int) -> tuple[float, float]:
     index, site = rng.integers(3, size=N), rng.integers(2, size=N)
     store_rows = np.arange(N)
     rows = FoldRows(fold=0, train=store_rows[:N_TRAIN], tuning=store_rows[N_TRAIN : N_TRAIN + N_TUNING])
-    together = Cohort(
+    together = LabelledRows(
         classes=CLASSES, store_rows=store_rows, class_index=index, malignant=index > 0, patient=store_rows, site=site
     )
     configuration: Configuration = CONFIGURATION.model_copy(
@@ -143,17 +143,17 @@ def probed(fabric: Fabric, *, largest: float, seed: int) -> tuple[float, float]:
         }
     )
     torch.manual_seed(seed)
-    trainee = build_trainee("cnn-only", branches(), together, rows.train, configuration)
+    module = build_training_module("cnn-only", branches(), together, rows.train, configuration)
     store = PixelStore(pixels=np.zeros((N, SIZE_PX, SIZE_PX), dtype=np.uint8), row_of={}, key="k")
     source = ViewSource(store=store, n_views=2, augmentation=AugmentationSettings(), seed=0)
-    eyes = Eyes(cohort=together, source=source, caches={"cnn": Sited(index, site)}, device=torch.device("cpu"))
+    inputs = InputSource(cohort=together, source=source, caches={"cnn": Sited(index, site)}, device=torch.device("cpu"))
     stage = Stage(name="frozen", n_epochs=30, learning_rate=1e-3)
     history = train_stage(
-        Course(fabric=fabric, trainee=trainee, eyes=eyes, rows=rows, stage=stage, configuration=configuration)
+        StageRun(fabric=fabric, module=module, inputs=inputs, rows=rows, stage=stage, configuration=configuration)
     )
     with torch.no_grad():
-        seen = eyes.look(store_rows, np.zeros(N, dtype=np.int64), trainee.network.neck.used)
-        embedding = trainee.eval().read(seen).embedding.numpy()
+        seen = inputs.batch(store_rows, np.zeros(N, dtype=np.int64), module.network.head.used)
+        embedding = module.eval().read(seen).embedding.numpy()
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000)).fit(embedding[:N_TRAIN], site[:N_TRAIN])
     unseen = slice(N_TRAIN + N_TUNING, None)
     return roc_auc_score(site[unseen], probe.decision_function(embedding[unseen])), history[-1]["tuning_auroc"]

@@ -38,8 +38,8 @@ def test_gated_attention_by_hand() -> None:
     found = attention(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[True, True]]))
     worth = [math.exp(math.tanh(h) / (1 + math.exp(-h))) for h in (1, 2)]
     a = [each / sum(worth) for each in worth]
-    assert found.attention[0].tolist() == pytest.approx(a)
-    assert found.told.malignancy.item() == pytest.approx(2 * (a[0] + 2 * a[1]) - 1)
+    assert found.weights[0].tolist() == pytest.approx(a)
+    assert found.output.malignancy.item() == pytest.approx(2 * (a[0] + 2 * a[1]) - 1)
 
 
 def test_order_and_padding_change_nothing_and_one_image_works() -> None:
@@ -48,12 +48,12 @@ def test_order_and_padding_change_nothing_and_one_image_works() -> None:
     index, malignant = np.array([0, 1, 2]), np.array([False, True, True])
     bags = bags_of([images, images[[2, 0, 1]], images[:1]], index, malignant)
     found = module()(bags.embeddings, bags.present)
-    torch.testing.assert_close(found.told.logits[0], found.told.logits[1])
-    torch.testing.assert_close(found.attention[0, [2, 0, 1]], found.attention[1])
-    assert found.attention[2].tolist() == [1, 0, 0]
+    torch.testing.assert_close(found.output.logits[0], found.output.logits[1])
+    torch.testing.assert_close(found.weights[0, [2, 0, 1]], found.weights[1])
+    assert found.weights[2].tolist() == [1, 0, 0]
     alone = module()(torch.from_numpy(images[None, :1]), torch.ones(1, 1, dtype=torch.bool))
-    torch.testing.assert_close(found.told.logits[2], alone.told.logits[0])
-    torch.testing.assert_close(found.told.logits.exp().sum(dim=1), torch.ones(3))
+    torch.testing.assert_close(found.output.logits[2], alone.output.logits[0])
+    torch.testing.assert_close(found.output.logits.exp().sum(dim=1), torch.ones(3))
 
 
 def drawn(n: int, seed: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
@@ -78,10 +78,10 @@ def test_attention_finds_the_image_that_tells() -> None:
     assert all(torch.equal(each, again.state_dict()[name]) for name, each in fitted.state_dict().items())
     with torch.no_grad():
         found = fitted(bags[2].embeddings, bags[2].present)
-    hit = found.attention.argmax(dim=1).numpy() == test[2]
+    hit = found.weights.argmax(dim=1).numpy() == test[2]
     shares = sorted(hit[test[1] == k].mean() for k in range(3))
     assert shares[1] > 0.9  # one of the three classes can be told by what no image shows
-    assert (found.told.logits.argmax(dim=1).numpy() == test[1]).mean() > 0.9
+    assert (found.output.logits.argmax(dim=1).numpy() == test[1]).mean() > 0.9
 
 
 def test_both_ways_are_evaluated_on_the_same_nodules() -> None:

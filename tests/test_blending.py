@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from csasn.config import Configuration, FitSettings, LossSettings
-from csasn.learning.epochs import Planned, labels_of, look_at, plan_epoch
-from csasn.learning.mixup import Box, Mix, draw_cut, draw_mix, pasted
-from csasn.learning.module import build_trainee
+from csasn.learning.epochs import Planned, batch_inputs, labels_of, plan_epoch
+from csasn.learning.mixup import Box, Mix, draw_cutmix, draw_mixup, pasted
+from csasn.learning.module import build_training_module
 from csasn.learning.monitoring.timing import Phases
 from csasn.learning.objective.labels import Labels
 from csasn.learning.optimisation import Stage
-from csasn.learning.training import Course
+from csasn.learning.training import StageRun
 from csasn.network.backbones import Features
-from small_training import CONFIGURATION, ROWS, branches, cohort, eyes, trainee
+from small_training import CONFIGURATION, ROWS, branches, cohort, fresh_module, input_source
 
 CPU = torch.device("cpu")
 ROWS_6 = np.arange(6)
@@ -39,9 +39,9 @@ class Scripted:
 
 
 def test_mixup_blends_features_row_by_row_and_the_loss_of_both_labels() -> None:
-    module = trainee()
+    module = fresh_module()
     module.eval()
-    given = eyes().look(ROWS_6, VIEWS, ["vit", "cnn"])
+    given = input_source().batch(ROWS_6, VIEWS, ["vit", "cnn"])
     other, share = np.array([3, 0, 1, 5, 2, 4]), 0.3
     by_hand = {
         name: Features(
@@ -52,17 +52,17 @@ def test_mixup_blends_features_row_by_row_and_the_loss_of_both_labels() -> None:
     }
     index = torch.from_numpy(cohort().class_index[ROWS_6])
     own, partner = (module(by_hand, Labels.plain(each, each > 0)) for each in (index, index[other]))
-    batch = Planned(rows=ROWS_6, views=VIEWS, mix=Mix(other=other, share=share))
-    seen = look_at(batch, np.arange(6), eyes(), 0, CONFIGURATION, used=["vit", "cnn"], phases=Phases())
+    batch = Planned(rows=ROWS_6, views=VIEWS, mix=Mix(other=other, lam=share))
+    seen = batch_inputs(batch, np.arange(6), input_source(), 0, CONFIGURATION, used=["vit", "cnn"], phases=Phases())
     found = module(seen, labels_of(batch, cohort(), CPU))
     torch.testing.assert_close(found, share * own + (1 - share) * partner)
     assert not torch.isclose(found, module(given, Labels.plain(index, index > 0)))
 
 
 def test_a_part_sees_its_rows_and_their_partners_as_the_whole_batch_does() -> None:
-    batch = Planned(rows=ROWS_6 + 7, views=VIEWS, mix=Mix(other=np.array([3, 0, 1, 5, 2, 4]), share=0.3))
+    batch = Planned(rows=ROWS_6 + 7, views=VIEWS, mix=Mix(other=np.array([3, 0, 1, 5, 2, 4]), lam=0.3))
     whole, part = (
-        look_at(batch, places, eyes(), 0, CONFIGURATION, used=["vit", "cnn"], phases=Phases())
+        batch_inputs(batch, places, input_source(), 0, CONFIGURATION, used=["vit", "cnn"], phases=Phases())
         for places in (np.arange(6), np.array([1, 4]))
     )
     for name in ("vit", "cnn"):
@@ -71,11 +71,11 @@ def test_a_part_sees_its_rows_and_their_partners_as_the_whole_batch_does() -> No
 
 
 def test_mixup_can_be_off() -> None:
-    assert draw_mix(np.random.default_rng(0), 6, 0.0) is None
-    mix = draw_mix(np.random.default_rng(0), 6, 0.4)
+    assert draw_mixup(np.random.default_rng(0), 6, 0.0) is None
+    mix = draw_mixup(np.random.default_rng(0), 6, 0.4)
     assert mix is not None
     assert sorted(mix.other.tolist()) == list(range(6))
-    assert 0 <= mix.share <= 1
+    assert 0 <= mix.lam <= 1
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_mixup_can_be_off() -> None:
     ids=["inside", "at a corner", "nothing", "everything"],
 )
 def test_the_box_of_cutmix_by_hand_and_its_exact_share(beta: float, centre: tuple[int, int], box: Box) -> None:
-    mix = draw_cut(Scripted(beta=beta, centre=centre), 3, 1.0, 100)
+    mix = draw_cutmix(Scripted(beta=beta, centre=centre), 3, 1.0, 100)
     assert mix.box == box
-    assert mix.share == pytest.approx(1 - (box.bottom - box.top) * (box.right - box.left) / 1e4)
+    assert mix.lam == pytest.approx(1 - (box.bottom - box.top) * (box.right - box.left) / 1e4)
     images = torch.stack([torch.zeros(1, 100, 100), torch.ones(1, 100, 100)])
     cut = pasted(images, images.flip(0), box)
-    assert cut[1].mean().item() == pytest.approx(mix.share)
-    assert cut[0].mean().item() == pytest.approx(1 - mix.share)
+    assert cut[1].mean().item() == pytest.approx(mix.lam)
+    assert cut[0].mean().item() == pytest.approx(1 - mix.lam)
     assert images[0].sum() == 0
 
 
@@ -112,7 +112,7 @@ def test_the_share_of_many_boxes_follows_yun() -> None:
     E(x^2 (1 - x / 4)^2) over 1 - s uniform = 1/2 - 2/5 * 1/2 + 1/3 * 1/16.
     """
     stream = np.random.default_rng(0)
-    taken = [1 - draw_cut(stream, 2, 1.0, 10_000).share for _ in range(20_000)]
+    taken = [1 - draw_cutmix(stream, 2, 1.0, 10_000).lam for _ in range(20_000)]
     assert np.mean(taken) == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=4 * np.std(taken) / math.sqrt(20_000))
 
 
@@ -128,16 +128,16 @@ def test_an_epoch_with_cutmix_depends_on_its_number_alone() -> None:
 def test_cut_images_are_the_augmented_ones_with_a_box_of_their_partners() -> None:
     box, other = Box(top=8, bottom=24, left=40, right=64), np.array([3, 0, 1, 5, 2, 4])
     plain, cut = (
-        look_at(
+        batch_inputs(
             Planned(rows=ROWS_6, views=VIEWS, mix=mix),
             np.arange(6),
-            eyes(frozen=False),
+            input_source(frozen=False),
             3,
             CONFIGURATION,
             used=[],
             phases=Phases(),
         )
-        for mix in (None, Mix(other=other, share=0.5, box=box))
+        for mix in (None, Mix(other=other, lam=0.5, box=box))
     )
     assert torch.equal(cut[:, :, 8:24, 40:64], plain[other][:, :, 8:24, 40:64])
     outside = torch.ones_like(plain, dtype=torch.bool)
@@ -161,10 +161,10 @@ def test_cut_images_are_the_augmented_ones_with_a_box_of_their_partners() -> Non
 @pytest.mark.parametrize("tasks", ["fixed", "uncertainty", "dwa", "gradnorm"])
 def test_cutmix_trains_with_every_loss(classes: str, tasks: str) -> None:
     configuration = CONFIGURATION.model_copy(update={"loss": LossSettings(classes=classes, tasks=tasks)})
-    module = build_trainee("csasn", branches(), cohort(), ROWS.train, configuration).train()
-    mix = draw_cut(np.random.default_rng(0), 6, 1.0, 64)
+    module = build_training_module("csasn", branches(), cohort(), ROWS.train, configuration).train()
+    mix = draw_cutmix(np.random.default_rng(0), 6, 1.0, 64)
     batch = Planned(rows=ROWS_6, views=VIEWS, mix=mix)
-    images = look_at(batch, np.arange(6), eyes(frozen=False), 0, configuration, used=[], phases=Phases())
+    images = batch_inputs(batch, np.arange(6), input_source(frozen=False), 0, configuration, used=[], phases=Phases())
     loss = module(images, labels_of(batch, cohort(), CPU))
     loss.backward()
     module.loss.end_step()
@@ -173,16 +173,16 @@ def test_cutmix_trains_with_every_loss(classes: str, tasks: str) -> None:
 
 
 def test_images_are_blended_as_the_features_that_the_branches_give_never_as_pixels() -> None:
-    module = trainee().eval()
+    module = fresh_module().eval()
     other, share = np.array([3, 0, 1, 5, 2, 4]), 0.3
 
     def seen(mix: Mix | None, places: list[int]) -> object:
         batch = Planned(rows=ROWS_6 + 7, views=VIEWS, mix=mix)
-        return look_at(
-            batch, np.array(places), eyes(frozen=False), 3, CONFIGURATION, used=["vit", "cnn"], phases=Phases()
+        return batch_inputs(
+            batch, np.array(places), input_source(frozen=False), 3, CONFIGURATION, used=["vit", "cnn"], phases=Phases()
         )
 
-    mix = Mix(other=other, share=share)
+    mix = Mix(other=other, lam=share)
     with torch.no_grad():
         plain = module.read(seen(None, [*range(6)])).features
         whole, part = (module.read(seen(mix, places)).features for places in ([*range(6)], [1, 4]))
@@ -200,10 +200,10 @@ def test_images_are_blended_as_the_features_that_the_branches_give_never_as_pixe
 def test_mixup_in_fine_tuning_blends_every_batch(blocks: int) -> None:
     """A setting that is turned is never without effect: from pixels it once was."""
     fit = CONFIGURATION.fit.model_copy(update={"finetune_epochs": 1, "finetune_blocks": blocks, "finetune_mixup": 0.4})
-    course = Course(
+    course = StageRun(
         fabric=None,
-        trainee=None,
-        eyes=eyes(frozen=blocks > 0),
+        module=None,
+        inputs=input_source(frozen=blocks > 0),
         rows=ROWS,
         stage=Stage(name="finetune", n_epochs=1, learning_rate=1e-4),
         configuration=CONFIGURATION.model_copy(update={"fit": fit}),

@@ -6,7 +6,7 @@ from csasn.config import EvaluateSettings
 from csasn.evidence.comparison import UNDEFINED, difference_of, shared_units
 from csasn.evidence.estimates import Resampled, resample
 from csasn.evidence.evaluate import evaluate
-from csasn.evidence.record import Place
+from csasn.evidence.record import Scope
 from csasn.evidence.statistics.paired import bootstrap_p, detectable_difference, holm, mcnemar
 from csasn.schema import ClassList, classes_of
 from synthetic_run import STRENGTH, manifest, predictions
@@ -28,7 +28,7 @@ def resampled(
     probabilities: np.ndarray, y: np.ndarray, names: list[str] | None = None
 ) -> tuple[Resampled, pl.DataFrame]:
     """A table of benign and PTC patients, p(PTC) given."""
-    keys = names or [f"P{place:03d}" for place in range(len(y))]
+    keys = names or [f"P{scope:03d}" for scope in range(len(y))]
     logits = np.stack([np.log(1 - probabilities), np.log(probabilities)], axis=1)
     frame = pl.DataFrame(
         {
@@ -45,8 +45,8 @@ def resampled(
             **{f"probability_{name}": np.exp(logits[:, k]) for k, name in enumerate(TWO.names)},
         }
     )
-    place = Place(model="csasn", site="all", unit="patient")
-    return resample(place, frame, TWO, EvaluateSettings(n_bootstrap=300), brief=True), frame
+    scope = Scope(model="csasn", site="all", unit="patient")
+    return resample(scope, frame, TWO, EvaluateSettings(n_bootstrap=300), brief=True), frame
 
 
 TWO = ClassList(names=("benign", "PTC"), n_non_malignant=1)

@@ -12,7 +12,7 @@ from csasn.evidence.comparison import paired_difference
 from csasn.evidence.estimates import Resampled
 from csasn.evidence.heterogeneity import combine, heterogeneity
 from csasn.evidence.metric_panel import Figure
-from csasn.evidence.record import Place
+from csasn.evidence.record import Scope
 from csasn.evidence.statistics.bootstrap import Bootstrapped
 from csasn.evidence.statistics.paired import bootstrap_p, detectable_difference, mcnemar
 from csasn.units import UNITS
@@ -160,7 +160,7 @@ def site(name: str, figures: dict[tuple[str, str], tuple[float, list[float]]]) -
     n_draws = max((len(draws) for _, draws in told), default=0)
     empty = np.zeros(len(told))
     return Resampled(
-        place=Place(model="csasn", site=name, unit="patient"),
+        scope=Scope(model="csasn", site=name, unit="patient"),
         keys=(),
         units=None,  # type: ignore[arg-type]
         figures=tuple(

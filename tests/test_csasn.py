@@ -10,7 +10,7 @@ from torch import nn
 from csasn.config import NetworkSettings
 from csasn.errors import BadInputError
 from csasn.network.backbones import Branch, Features, build_cnn, build_vit
-from csasn.network.csasn import Csasn, Neck, Output, count_parameters
+from csasn.network.csasn import Csasn, FusionHead, Output, count_parameters
 from csasn.network.fusion import Fusion
 from csasn.schema import ClassList
 
@@ -36,7 +36,7 @@ def tiny_branches(size_px: int = SIZE_PX) -> dict[str, Branch]:
 
 def tiny(**changes: object) -> Csasn:
     torch.manual_seed(0)
-    return Csasn(tiny_branches(), Neck(SETTINGS.model_copy(update=changes), CLASSES))
+    return Csasn(tiny_branches(), FusionHead(SETTINGS.model_copy(update=changes), CLASSES))
 
 
 def images(n: int = 3, size_px: int = SIZE_PX) -> torch.Tensor:
@@ -67,8 +67,8 @@ def test_behind_the_merge_nothing_learns_in_the_very_first_step() -> None:
     network = tiny()
     loss_of(network.train()(images())).backward()
     still = {name for name, parameter in network.named_parameters() if not parameter.grad.any()}
-    merge = "neck.classifier.merge.0.weight"
-    views = {name for name, _ in network.named_parameters() if name.startswith("neck.classifier.views.")}
+    merge = "head.classifier.merge.0.weight"
+    views = {name for name, _ in network.named_parameters() if name.startswith("head.classifier.views.")}
     assert still == {merge} | views
 
 

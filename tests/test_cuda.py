@@ -19,7 +19,7 @@ from csasn.learning.fit import fit_run
 from csasn.learning.profile import profile_run
 from csasn.learning.recovery.sigterm import StopSignal
 from csasn.learning.session import takes_bfloat16
-from csasn.learning.state import Learning
+from csasn.learning.state import TrainingState
 from csasn.phantom.cohort import simulate
 from csasn.runs import Run, create_run
 from csasn.settings_files import read_configuration
@@ -51,8 +51,8 @@ def runs(folder: Path) -> dict[str, Run]:
         settings.write_text(CONFIGURATION.replace("[fit]", f'[fit]\naccelerator = "{accelerator}"'))
         run = create_run(folder / "cohort", folder / accelerator, read_configuration(settings))
         split_run(run)
-        fit_run(run, report=lambda *_: None, say=lambda _: None)
-        predict_run(run, report=lambda *_: None)
+        fit_run(run, progress=lambda *_: None, log=lambda _: None)
+        predict_run(run, progress=lambda *_: None)
         found[accelerator] = run
     return found
 
@@ -97,11 +97,11 @@ def test_a_training_that_was_cut_goes_on_with_the_same_draws(tmp_path: Path, cut
     def train(folder: str, *, to: int = 0) -> dict[int, float]:
         losses, stop = {}, StopSignal()
 
-        def follow(learning: Learning, step: int) -> None:
+        def on_step(learning: TrainingState, step: int) -> None:
             losses[step] = learning.loss_sum
             stop.requested = step + 1 == to
 
-        train_unit(fabric, tmp_path / folder, follow, every_steps=0, stop=stop)
+        train_unit(fabric, tmp_path / folder, on_step, every_steps=0, stop=stop)
         return losses
 
     uncut = train("uncut")
@@ -132,7 +132,7 @@ def test_a_full_gpu_is_said_and_the_state_is_intact(tmp_path: Path) -> None:
 
 
 def test_the_profile_waits_for_the_gpu(runs: dict[str, Run]) -> None:
-    profiles = profile_run(runs["auto"], report=lambda *_: None)
+    profiles = profile_run(runs["auto"], progress=lambda *_: None)
     assert [each.stage for each in profiles] == ["frozen", "finetune"]
     assert all(each.device.startswith("cuda") for each in profiles)
     assert all(min(each.seconds.values()) > 0 for each in profiles)

@@ -13,20 +13,20 @@ from csasn.imaging.views import ViewSource
 from csasn.learning.features import FeatureCache
 from csasn.learning.objective.labels import Labels
 from csasn.learning.optimisation import Stage, parameter_groups
-from csasn.learning.scoring import Eyes
+from csasn.learning.scoring import InputSource
 from csasn.network.backbones import build_cnn
-from small_training import SIZE_PX, N, branches, cohort, trainee
+from small_training import SIZE_PX, N, branches, cohort, fresh_module
 
 
 @pytest.mark.parametrize("kind", ["cnn", "vit"])
-@pytest.mark.parametrize("n_left", [1, 2])
-def test_both_parts_make_the_whole(kind: str, n_left: int) -> None:
+@pytest.mark.parametrize("n_blocks_left", [1, 2])
+def test_both_parts_make_the_whole(kind: str, n_blocks_left: int) -> None:
     branch = branches()[kind].eval()
     images = torch.rand(2, 1, SIZE_PX, SIZE_PX)
     with torch.no_grad():
-        below = branch.begin(images, n_left=n_left)
+        below = branch.begin(images, n_blocks_left=n_blocks_left)
         found, whole = branch.finish(below), branch(images)
-    assert (below.n_left, found.n_left) == (n_left, 0)
+    assert (below.n_blocks_left, found.n_blocks_left) == (n_blocks_left, 0)
     torch.testing.assert_close(found.map, whole.map)
     if whole.token is not None:
         torch.testing.assert_close(found.token, whole.token)
@@ -49,13 +49,13 @@ def test_networks_of_another_make_are_refused() -> None:
 
 def test_cached_activations_give_the_loss_and_gradients_of_pixels(tmp_path: Path) -> None:
     """Up to the cache's float16; and nothing below the cut gets a gradient."""
-    module = trainee().eval()
+    module = fresh_module().eval()
     pixels = np.random.default_rng(0).integers(1, 255, (N, SIZE_PX, SIZE_PX), dtype=np.uint8)
     source = ViewSource(
         store=PixelStore(pixels=pixels, row_of={}, key="k"), n_views=1, augmentation=AugmentationSettings(), seed=0
     )
     caches = {
-        name: FeatureCache(tmp_path, branch=branch, state_sha256="s", source=source, n_left=2)
+        name: FeatureCache(tmp_path, branch=branch, state_sha256="s", source=source, n_blocks_left=2)
         for name, branch in module.network.branches.items()
     }
     rows, views = np.arange(6), np.zeros(6, dtype=np.int64)
@@ -66,9 +66,9 @@ def test_cached_activations_give_the_loss_and_gradients_of_pixels(tmp_path: Path
     index = torch.from_numpy(cohort().class_index[rows])
     losses, gradients = [], []
     for each in (caches, None):
-        eyes = Eyes(cohort=cohort(), source=source, caches=each, device=torch.device("cpu"))
+        inputs = InputSource(cohort=cohort(), source=source, caches=each, device=torch.device("cpu"))
         module.zero_grad()
-        loss = module(eyes.look(rows, views, ["vit", "cnn"]), Labels.plain(index, index > 0))
+        loss = module(inputs.batch(rows, views, ["vit", "cnn"]), Labels.plain(index, index > 0))
         loss.backward()
         losses.append(loss.item())
         gradients.append({name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None})

@@ -14,7 +14,7 @@ from csasn.evidence.evaluate import evaluate_run
 from csasn.evidence.explanations import cells_of, target_of
 from csasn.evidence.statistics.intervals import wilson
 from csasn.report.blocks import Pictures, Words
-from csasn.report.evaluated_run import Material
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.overlay import OUTLINE, overlay
 from csasn.report.run_page import report_run
 from csasn.report.sections.explanations import explanations, learned, verdict, where
@@ -129,7 +129,7 @@ def test_without_masks_the_maps_are_shown_and_nothing_is_estimated(tmp_path: Pat
     assert content["n_images_with_nodule"] == 0
     assert all(row["estimate"] is None and "not estimable" in row["note"] for row in content["on_nodule"])
     assert any(row["estimate"] is not None for row in content["alike"])
-    section = explanations(Material(run=made))
+    section = explanations(EvaluatedRun(run=made))
     assert section is not None
     (told, *_), strips = section.blocks, [each for each in section.blocks if isinstance(each, Pictures)]
     assert isinstance(told, Words)

@@ -9,13 +9,13 @@ import torch
 from csasn.config import LossSettings
 from csasn.learning.epochs import Planned, labels_of
 from csasn.learning.mixup import Mix
-from csasn.learning.module import build_trainee
+from csasn.learning.module import build_training_module
 from csasn.learning.objective.labels import Labels
 from csasn.learning.objective.losses import MultitaskLoss
 from csasn.network.csasn import Output
 from csasn.network.heads import ChainHead, FlatHead
 from csasn.schema import ClassList
-from small_training import CONFIGURATION, ROWS, branches, cohort, eyes
+from small_training import CONFIGURATION, ROWS, branches, cohort, input_source
 
 CLASSES = ClassList(names=("benign", "normal", "PTC", "FTC"), n_non_malignant=2)
 PLAIN = LossSettings(tasks="fixed", classes="none")
@@ -207,9 +207,9 @@ def test_no_label_outside_the_training_rows_reaches_the_loss(classes: str, sampl
     states = []
     for each in (ours, theirs):
         torch.manual_seed(0)
-        states.append(build_trainee("csasn", branches(), each, ROWS.train, configuration).loss.state_dict())
+        states.append(build_training_module("csasn", branches(), each, ROWS.train, configuration).loss.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-    fewer = build_trainee("csasn", branches(), ours, ROWS.train[4:], configuration)
+    fewer = build_training_module("csasn", branches(), ours, ROWS.train[4:], configuration)
     changed = any(not torch.equal(value, states[0][name]) for name, value in fewer.loss.state_dict().items())
     assert changed == (classes not in ("none", "focal"))
 
@@ -218,18 +218,18 @@ def test_no_label_outside_the_training_rows_reaches_the_loss(classes: str, sampl
 def test_every_kind_of_task_weight_trains_through_the_network(tasks: str) -> None:
     settings = CONFIGURATION.model_copy(update={"loss": LossSettings(tasks=tasks)})
     torch.manual_seed(0)
-    trainee = build_trainee("csasn", branches(), cohort(), ROWS.train, settings).train()
+    module = build_training_module("csasn", branches(), cohort(), ROWS.train, settings).train()
     rows = ROWS.train[:6]
-    given = eyes().look(rows, np.zeros(6, dtype=np.int64), ["vit", "cnn"])
-    batch = Planned(rows=rows, views=np.zeros(6, dtype=np.int64), mix=Mix(other=np.roll(np.arange(6), 1), share=0.3))
-    value = trainee(given, labels_of(batch, cohort(), torch.device("cpu")))
+    given = input_source().batch(rows, np.zeros(6, dtype=np.int64), ["vit", "cnn"])
+    batch = Planned(rows=rows, views=np.zeros(6, dtype=np.int64), mix=Mix(other=np.roll(np.arange(6), 1), lam=0.3))
+    value = module(given, labels_of(batch, cohort(), torch.device("cpu")))
     value.backward()
     assert torch.isfinite(value)
-    for name, parameter in trainee.network.neck.named_parameters():
+    for name, parameter in module.network.head.named_parameters():
         assert parameter.grad is not None, name
-    own = list(trainee.loss.parameters())
+    own = list(module.loss.parameters())
     assert bool(own) == (tasks in ("uncertainty", "gradnorm"))
     assert all(each.grad is not None and torch.isfinite(each.grad).all() for each in own)
-    course = trainee.loss.course()
+    course = module.loss.course()
     assert set(course["class"]) == {"benign", "PTC", "FTC"}
     assert set(course["task"]) == {"malignancy", "malignant"}

@@ -13,7 +13,7 @@ from csasn.config import NetworkSettings
 from csasn.inference.explanations import evenly_spaced
 from csasn.inference.randomised import deal_anew, levels_of
 from csasn.network.attention_capture import KeptAttention
-from csasn.network.csasn import Csasn, Neck
+from csasn.network.csasn import Csasn, FusionHead
 from csasn.network.maps import attention_relevance, explain, grad_cam, log_odds, why_missing
 from csasn.network.weights import state_sha256
 from csasn.schema import MAPS
@@ -24,8 +24,8 @@ def network(**settings: str) -> Csasn:
     """A small network in evaluation mode whose class token and maps all matter."""
     torch.manual_seed(3)
     kept = NetworkSettings(**{**CONFIGURATION.network.model_dump(), **settings})
-    made = Csasn(branches(), Neck(kept, CLASSES)).eval().requires_grad_(False)
-    for name, each in made.neck.named_buffers():
+    made = Csasn(branches(), FusionHead(kept, CLASSES)).eval().requires_grad_(False)
+    for name, each in made.head.named_buffers():
         if name.endswith("running_mean"):
             each.normal_(std=0.1)
     return made
@@ -123,7 +123,7 @@ def test_grad_cam_is_that_of_hooks_on_the_plain_forward_pass(whole: Csasn, image
     assert explained.named.tolist() == whole(images).logits.argmax(1).tolist()
     for kind, layer, of in (
         ("cnn", whole.branches["cnn"], lambda output: output.map),
-        ("fused", whole.neck.fusion, lambda output: output),
+        ("fused", whole.head.fusion, lambda output: output),
     ):
         for own, other in zip(explained.maps[kind], by_hooks(whole, images, layer, of), strict=True):
             assert own.max() == 1

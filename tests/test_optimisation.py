@@ -8,7 +8,7 @@ import torch
 
 from csasn.config import FitSettings
 from csasn.learning.optimisation import TASK_RATE, Stage, parameter_groups, rate_factor, rate_schedule
-from small_training import CONFIGURATION, FROZEN, trainee
+from small_training import CONFIGURATION, FROZEN, fresh_module
 
 
 def test_the_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
@@ -23,7 +23,7 @@ def test_the_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
 
 
 def test_frozen_groups_leave_the_branches_out() -> None:
-    module = trainee()
+    module = fresh_module()
     groups = parameter_groups(module, FROZEN, CONFIGURATION.fit)
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     for name, parameter in module.named_parameters():
@@ -51,7 +51,7 @@ def place(name: str) -> tuple[int | None, int]:
 
 
 def test_finetuning_groups_follow_depth_and_spare_vectors() -> None:
-    module = trainee()
+    module = fresh_module()
     parameter_groups(module, FROZEN, settings())
     groups = parameter_groups(module, FINETUNE, settings())
     of = {id(parameter): group for group in groups for parameter in group["params"]}
@@ -72,7 +72,7 @@ def test_finetuning_groups_follow_depth_and_spare_vectors() -> None:
 
 
 def test_only_the_last_blocks_are_trained() -> None:
-    module = trainee()
+    module = fresh_module()
     groups = parameter_groups(module, FINETUNE, settings(finetune_blocks=2))
     grouped = {id(parameter) for group in groups for parameter in group["params"]}
     for name, parameter in module.named_parameters():
@@ -83,7 +83,7 @@ def test_only_the_last_blocks_are_trained() -> None:
 
 
 def test_blocks_join_from_the_top() -> None:
-    module = trainee()
+    module = fresh_module()
     gradual = settings(finetune_unfreeze_epochs=1, warmup_fraction=0.0)
     groups = parameter_groups(module, FINETUNE, gradual)
     optimizer = torch.optim.AdamW(groups, lr=1.0)
@@ -100,7 +100,7 @@ def test_blocks_join_from_the_top() -> None:
 @pytest.mark.parametrize("stage", [Stage(name="frozen", n_epochs=30, learning_rate=1e-3), FINETUNE], ids=str)
 def test_learned_task_weights_get_to_their_optimum_within_a_stage(stage: Stage) -> None:
     """Of sum exp(-s) L + s / 2 with losses that stay, it is exp(-s) = 1 / (2 L); 300 steps, busi has more."""
-    module, losses = trainee(), {"malignancy": torch.tensor(0.25), "malignant": torch.tensor(1.25)}
+    module, losses = fresh_module(), {"malignancy": torch.tensor(0.25), "malignant": torch.tensor(1.25)}
     optimizer = torch.optim.AdamW(parameter_groups(module, stage, settings()), lr=stage.learning_rate)
     schedule = rate_schedule(optimizer, settings(), n_steps=300, n_steps_an_epoch=10)
     for _ in range(300):

@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     ]
     for run in runs:
         split_run(run)
-    fit_run(runs[0], report=lambda *_: None, say=lambda _: None)
+    fit_run(runs[0], progress=lambda *_: None, log=lambda _: None)
     command = [sys.executable, "-m", "csasn", "fit", str(runs[1].folder), "--devices", "2", "--strategy", strategy]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ from lightning_fabric import Fabric
 from csasn.learning.monitoring.timing import PHASES, Phases
 from csasn.learning.optimisation import Stage
 from csasn.learning.profile import N_MEASURED, StepProfile, table
-from csasn.learning.training import Course, train_stage
-from small_training import CONFIGURATION, ROWS, eyes, trainee
+from csasn.learning.training import StageRun, train_stage
+from small_training import CONFIGURATION, ROWS, fresh_module, input_source
 
 
 def test_phases_add_up_what_they_are_given() -> None:
@@ -26,10 +26,10 @@ def test_phases_add_up_what_they_are_given() -> None:
 
 
 def test_the_phases_of_a_stage_are_its_time() -> None:
-    course = Course(
+    course = StageRun(
         fabric=Fabric(accelerator="cpu", devices=1),
-        trainee=trainee(),
-        eyes=eyes(frozen=False),
+        module=fresh_module(),
+        inputs=input_source(frozen=False),
         rows=ROWS,
         stage=Stage(name="finetune", n_epochs=1, learning_rate=1e-4),
         configuration=CONFIGURATION,

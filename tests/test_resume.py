@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 
 from csasn.errors import StoppedError
-from csasn.learning.recovery.pytree import put_together, take_apart
+from csasn.learning.recovery.pytree import flatten, unflatten
 from csasn.learning.recovery.sigterm import StopSignal
 from small_unit import SHORT, fingerprint_of, start_fabric, train_unit
 
@@ -24,11 +24,11 @@ def fingerprints(fabric: Fabric, folder: Path, *, cut_at: int | None) -> list[st
     stop, found = StopSignal(), []
     stop.requested = cut_at == 1
 
-    def follow(learning: object, step: int) -> None:
+    def on_step(learning: object, step: int) -> None:
         found.append(fingerprint_of(learning.tree()))
         stop.requested = step + 1 == cut_at
 
-    end = train_unit(fabric, folder, follow, every_steps=0, stop=stop)
+    end = train_unit(fabric, folder, on_step, every_steps=0, stop=stop)
     return [*found, end]
 
 
@@ -58,11 +58,11 @@ def test_cut_twice_and_cut_with_patience_over(fabric: Fabric, uncut: list[str], 
 
 def test_a_tree_comes_back_as_it_was() -> None:
     tree = {"a": {0: {"x": torch.ones(2)}, 1: None}, "b": [1, 2.5, (True, "text")], "c": {}}
-    tensors, plain = take_apart(tree)
+    tensors, plain = flatten(tree)
     assert list(tensors) == ["a/0/x"]
-    back = put_together(tensors, plain)
+    back = unflatten(tensors, plain)
     assert back["a"][0]["x"] is tensors["a/0/x"]
     assert back["b"] == [1, 2.5, [True, "text"]]
     assert (back["a"][1], back["c"]) == (None, {})
     with pytest.raises(TypeError, match="b is a set"):
-        take_apart({"b": {1}})
+        flatten({"b": {1}})

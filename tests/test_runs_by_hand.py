@@ -15,7 +15,7 @@ from csasn.evidence.compare_runs import compare_runs, shared_settings
 from csasn.evidence.estimates import resample
 from csasn.evidence.gated_attention import aggregations
 from csasn.evidence.generalisation import beside, remember, remembered
-from csasn.evidence.record import Place
+from csasn.evidence.record import Scope
 from csasn.evidence.run_differences import differences
 from csasn.files import file_sha256
 from csasn.runs import Run
@@ -210,12 +210,12 @@ def test_one_run_beside_another(runs: tuple[Run, Run], tmp_path: Path) -> None:
     assert (found["run"], found["scheme"], found["scheme_here"]) == (
         str(runs[1].folder.resolve()), "grouped-kfold", "grouped-kfold"
     )  # fmt: skip
-    place = Place(model="csasn", site="all", unit="patient")
+    scope = Scope(model="csasn", site="all", unit="patient")
     for told in found["drops"][:4]:
         for run, value in zip(runs, (told.here, told.other), strict=True):
             frame = pl.read_parquet(run.path("predictions.parquet")).filter(pl.col("model") == "csasn")
             test = per_unit(frame, run.classes(), unit="patient").filter(pl.col("partition") == "test")
-            drawn = resample(place, test, run.classes(), run.configuration.evaluate, brief=True)
+            drawn = resample(scope, test, run.classes(), run.configuration.evaluate, brief=True)
             assert value == drawn.draws(told.target, told.metric)[0]
     with pytest.raises(BadInputError, match="twice"):
         beside(runs[0], runs[0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from csasn.network.fused_pooling import over_channels, over_lines, over_places
+from csasn.network.fused_pooling import over_channels, over_lines, over_positions
 
 Summary = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -24,7 +24,7 @@ def plainly_over_lines(x: Tensor) -> tuple[Tensor, ...]:
 
 
 SUMMARIES = [
-    (over_places, plainly_over_places),
+    (over_positions, plainly_over_places),
     (over_channels, plainly_over_channels),
     (over_lines, plainly_over_lines),
 ]
@@ -54,21 +54,21 @@ def test_values_and_gradients_are_torchs_own(
 
 
 @pytest.mark.parametrize("layout", [CHANNELS_LAST, AS_NAMED], ids=str)
-@pytest.mark.parametrize("summary", [over_places, over_channels, over_lines])
+@pytest.mark.parametrize("summary", [over_positions, over_channels, over_lines])
 def test_gradients_are_right_to_the_second_order(summary: Summary, layout: torch.memory_format) -> None:
     x = given((2, 3, 4, 2), layout)
     assert torch.autograd.gradcheck(lambda each: tuple(part.square() for part in summary(each)), (x,))
     assert torch.autograd.gradgradcheck(lambda each: tuple(part.pow(3) for part in summary(each)), (x,))
 
 
-@pytest.mark.parametrize("summary", [over_places, over_channels, over_lines])
+@pytest.mark.parametrize("summary", [over_positions, over_channels, over_lines])
 def test_a_part_that_nobody_reads_sends_nothing_back(summary: Summary) -> None:
     x = given((2, 3, 4, 5), CHANNELS_LAST)
     summary(x)[0].sum().backward()
     assert torch.equal(x.grad, torch.ones_like(x))
 
 
-@pytest.mark.parametrize("summary", [over_places, over_channels, over_lines])
+@pytest.mark.parametrize("summary", [over_positions, over_channels, over_lines])
 def test_the_gradient_lies_as_the_map_does(summary: Summary) -> None:
     x = given((2, 3, 4, 5), CHANNELS_LAST)
     parts = summary(x)

@@ -11,18 +11,23 @@ from lightning_fabric import Fabric
 from csasn.config import Configuration, LossSettings
 from csasn.errors import DivergedError
 from csasn.learning.epochs import plan_epoch
-from csasn.learning.module import Trainee
+from csasn.learning.module import TrainingModule
 from csasn.learning.optimisation import MovingAverage, Stage
-from csasn.learning.rows import Cohort, FoldRows
-from csasn.learning.scoring import Eyes, tuning_auroc, tuning_loss
-from csasn.learning.training import Course, train_stage
-from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, eyes, trainee
+from csasn.learning.rows import FoldRows, LabelledRows
+from csasn.learning.scoring import InputSource, tuning_auroc, tuning_loss
+from csasn.learning.training import StageRun, train_stage
+from small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, fresh_module, input_source
 
 
 def course(
-    fabric: Fabric, trainee: Trainee, eyes: Eyes, rows: FoldRows, stage: Stage, configuration: Configuration
-) -> Course:
-    return Course(fabric=fabric, trainee=trainee, eyes=eyes, rows=rows, stage=stage, configuration=configuration)
+    fabric: Fabric,
+    module: TrainingModule,
+    inputs: InputSource,
+    rows: FoldRows,
+    stage: Stage,
+    configuration: Configuration,
+) -> StageRun:
+    return StageRun(fabric=fabric, module=module, inputs=inputs, rows=rows, stage=stage, configuration=configuration)
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +41,14 @@ def state_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: each.clone() for name, each in module.state_dict().items()}
 
 
-def flat(module: Trainee) -> torch.Tensor:
+def flat(module: TrainingModule) -> torch.Tensor:
     """What the frozen stage learns, as one vector."""
-    return torch.cat([each.detach().flatten() for each in module.network.neck.parameters()])
+    return torch.cat([each.detach().flatten() for each in module.network.head.parameters()])
 
 
-def labelled(index: np.ndarray) -> Cohort:
+def labelled(index: np.ndarray) -> LabelledRows:
     rows = np.arange(len(index))
-    return Cohort(
+    return LabelledRows(
         classes=CLASSES, store_rows=rows, class_index=index, malignant=index != 0, patient=rows, site=rows % 2
     )
 
@@ -81,11 +86,11 @@ def test_an_epoch_shows_every_row_once_in_a_seeded_order() -> None:
 
 
 def test_frozen_training_learns_what_can_be_separated(fabric: Fabric) -> None:
-    module, told = trainee(), []
+    module, told = fresh_module(), []
     before = state_of(module.network.branches)
     history = train_stage(
-        course(fabric, module, eyes(), ROWS, FROZEN, CONFIGURATION),
-        follow=lambda at, n_steps, _: told.append((at.step, n_steps)),
+        course(fabric, module, input_source(), ROWS, FROZEN, CONFIGURATION),
+        on_step=lambda at, n_steps, _: told.append((at.step, n_steps)),
     )
     assert [row["epoch"] for row in history] == list(range(6))
     assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
@@ -100,13 +105,20 @@ def test_frozen_training_learns_what_can_be_separated(fabric: Fabric) -> None:
 def test_the_same_seed_gives_the_same_bits(fabric: Fabric) -> None:
     states = []
     for _ in range(2):
-        module = trainee()
+        module = fresh_module()
         train_stage(
-            course(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=2, learning_rate=1e-3), CONFIGURATION)
+            course(
+                fabric,
+                module,
+                input_source(),
+                ROWS,
+                Stage(name="frozen", n_epochs=2, learning_rate=1e-3),
+                CONFIGURATION,
+            )
         )
         states.append(state_of(module))
     assert all(torch.equal(each, states[1][name]) for name, each in states[0].items())
-    untrained = state_of(trainee())
+    untrained = state_of(fresh_module())
     assert any(not torch.equal(each, untrained[name]) for name, each in states[0].items())
 
 
@@ -115,9 +127,9 @@ def test_task_weights_reach_the_network(fabric: Fabric) -> None:
     stage, learned = Stage(name="frozen", n_epochs=20, learning_rate=1e-3), {}
     for tasks in ("fixed", "uncertainty", "dwa", "gradnorm"):
         configuration = CONFIGURATION.model_copy(update={"loss": LossSettings(tasks=tasks)})
-        module = trainee(configuration)
+        module = fresh_module(configuration)
         start = flat(module)
-        train_stage(course(fabric, module, eyes(), ROWS, stage, configuration))
+        train_stage(course(fabric, module, input_source(), ROWS, stage, configuration))
         learned[tasks] = flat(module) - start
     way = learned["fixed"].norm()
     for one, other in combinations(learned, 2):
@@ -126,7 +138,7 @@ def test_task_weights_reach_the_network(fabric: Fabric) -> None:
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tuning losses 3, 1, 2, 2, ...: stopped after two epochs without a better one, with the second epoch's weights."""
-    module, snapshots, losses = trainee(), [], iter([3.0, 1.0, 2.0, 2.0, 0.0])
+    module, snapshots, losses = fresh_module(), [], iter([3.0, 1.0, 2.0, 2.0, 0.0])
 
     def scripted(*_: object) -> float:
         snapshots.append(state_of(module.network))
@@ -134,7 +146,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_stage(fabric: Fabric, monk
 
     monkeypatch.setattr("csasn.learning.training.tuning_loss", scripted)
     patient = CONFIGURATION.model_copy(update={"fit": CONFIGURATION.fit.model_copy(update={"patience_epochs": 2})})
-    history = train_stage(course(fabric, module, eyes(), ROWS, FROZEN, patient))
+    history = train_stage(course(fabric, module, input_source(), ROWS, FROZEN, patient))
     assert [row["tuning_loss"] for row in history] == [3, 1, 2, 2]
     final = state_of(module.network)
     assert all(torch.equal(final[name], each) for name, each in snapshots[1].items())
@@ -146,7 +158,7 @@ def test_finetuning_keeps_what_it_started_from_unless_it_betters_it(
     fabric: Fabric, monkeypatch: pytest.MonkeyPatch, losses: tuple[float, ...], kept: int
 ) -> None:
     """The first tuning loss is that of the frozen stage's network; it is no epoch of the history."""
-    module, snapshots, scripted = trainee(), [], iter(losses)
+    module, snapshots, scripted = fresh_module(), [], iter(losses)
 
     def read(*_: object) -> float:
         snapshots.append(state_of(module.network))
@@ -155,7 +167,7 @@ def test_finetuning_keeps_what_it_started_from_unless_it_betters_it(
     monkeypatch.setattr("csasn.learning.training.tuning_loss", read)
     stage = Stage(name="finetune", n_epochs=2, learning_rate=1e-3)
     few = FoldRows(fold=0, train=np.arange(16), tuning=np.arange(36, 42))
-    history = train_stage(course(fabric, module, eyes(frozen=False), few, stage, CONFIGURATION))
+    history = train_stage(course(fabric, module, input_source(frozen=False), few, stage, CONFIGURATION))
     assert [row["tuning_loss"] for row in history] == list(losses[1:])
     final = state_of(module.network)
     same = [all(torch.equal(final[name], each) for name, each in snapshot.items()) for snapshot in snapshots]
@@ -164,7 +176,7 @@ def test_finetuning_keeps_what_it_started_from_unless_it_betters_it(
 
 def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
     """a_0 = w_0, a_t = d a_(t-1) + (1 - d) w_t with d = min(0.5, (1 + t) / (10 + t)), over the steps of one epoch."""
-    module, steps = trainee(), []
+    module, steps = fresh_module(), []
     real = MovingAverage.update
 
     def followed(self: MovingAverage, learner: torch.nn.Module) -> None:
@@ -173,32 +185,34 @@ def test_what_is_kept_is_the_moving_average_of_the_weights(fabric: Fabric, monke
 
     monkeypatch.setattr(MovingAverage, "update", followed)
     train_stage(
-        course(fabric, module, eyes(), ROWS, Stage(name="frozen", n_epochs=1, learning_rate=1e-3), CONFIGURATION)
+        course(
+            fabric, module, input_source(), ROWS, Stage(name="frozen", n_epochs=1, learning_rate=1e-3), CONFIGURATION
+        )
     )
     assert len(steps) == math.ceil(len(ROWS.train) / 8)
-    for name, found in module.network.neck.named_parameters():
+    for name, found in module.network.head.named_parameters():
         average = steps[0][name]
         for t, step in enumerate(steps[1:], start=1):
             memory = min(0.5, (1 + t) / (10 + t))
             average = memory * average + (1 - memory) * step[name]
         np.testing.assert_allclose(found.detach().numpy(), average.numpy(), atol=1e-6, err_msg=name)
     assert any(
-        not torch.equal(found.double(), steps[-1][name]) for name, found in module.network.neck.named_parameters()
+        not torch.equal(found.double(), steps[-1][name]) for name, found in module.network.head.named_parameters()
     )
 
 
 def test_features_that_are_not_finite_end_the_training_by_name(fabric: Fabric) -> None:
     with pytest.raises(DivergedError, match=r"fold 3, stage frozen, epoch 0, batch 0 gave nan"):
-        train_stage(course(fabric, trainee(), eyes(spoiled=True), ROWS, FROZEN, CONFIGURATION))
+        train_stage(course(fabric, fresh_module(), input_source(spoiled=True), ROWS, FROZEN, CONFIGURATION))
 
 
 def test_finetuning_moves_the_branches_but_not_their_batch_statistics(fabric: Fabric) -> None:
-    module = trainee()
-    module.network.neck.classifier.merge[1].weight.data.fill_(0.5)
+    module = fresh_module()
+    module.network.head.classifier.merge[1].weight.data.fill_(0.5)
     before = state_of(module.network.branches)
     stage = Stage(name="finetune", n_epochs=1, learning_rate=1e-3)
     few = FoldRows(fold=0, train=np.arange(16), tuning=np.arange(36, 42))
-    history = train_stage(course(fabric, module, eyes(frozen=False), few, stage, CONFIGURATION))
+    history = train_stage(course(fabric, module, input_source(frozen=False), few, stage, CONFIGURATION))
     assert len(history) == 1
     assert math.isfinite(history[0]["train_loss"])
     after = module.network.branches.state_dict()

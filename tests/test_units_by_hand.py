@@ -15,7 +15,7 @@ from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError
 from csasn.evidence.estimates import resample
 from csasn.evidence.evaluate import Evaluation, evaluate, evaluate_run
-from csasn.evidence.record import Place, Record, finite
+from csasn.evidence.record import Record, Scope, finite
 from csasn.evidence.statistics.intervals import newcombe_auroc
 from csasn.evidence.statistics.metrics import counts_at
 from csasn.schema import complete_columns
@@ -32,11 +32,11 @@ def frame(rows: list[tuple[str, str, str | None, bool, tuple[float, ...]]], **mo
     return pl.DataFrame(
         [
             {"model": told["model"], "fold": told["fold"], "partition": told["partition"]}
-            | {"image_path": f"{place}.png", "site": told["site"], "nodule_id": nodule, "patient_id": patient}
+            | {"image_path": f"{scope}.png", "site": told["site"], "nodule_id": nodule, "patient_id": patient}
             | {"malignant": malignant, "subtype": subtype}
             | {f"logit_{name}": float(np.log(p[k])) + 3 for k, name in enumerate(NAMES)}
             | {f"probability_{name}": p[k] for k, name in enumerate(NAMES)}
-            for place, (nodule, patient, subtype, malignant, p) in enumerate(rows)
+            for scope, (nodule, patient, subtype, malignant, p) in enumerate(rows)
         ],
         schema_overrides={"subtype": pl.String},
     )
@@ -169,7 +169,7 @@ def test_units_without_a_threshold_in_their_fold_are_left_out() -> None:
 
 
 def record_of(table: pl.DataFrame, unit: Unit, target: str, metric: str) -> Record:
-    found = resample(Place(model="csasn", site="all", unit=unit), table, CLASSES, SETTINGS, brief=True)
+    found = resample(Scope(model="csasn", site="all", unit=unit), table, CLASSES, SETTINGS, brief=True)
     return next(each for each in found.records(SETTINGS) if (each.target, each.metric) == (target, metric))
 
 
@@ -194,7 +194,7 @@ def test_the_smaller_side_of_an_auprc_counts_whichever_it_is() -> None:
     malignant = [True] * 6 + [False] * 3
     p = [0.9, 0.8, 0.7, 0.65, 0.6, 0.2, 0.75, 0.3, 0.1]
     table = per_unit(patients(malignant, p), CLASSES, unit="patient")
-    found = resample(Place(model="csasn", site="all", unit="patient"), table, CLASSES, SETTINGS, brief=True)
+    found = resample(Scope(model="csasn", site="all", unit="patient"), table, CLASSES, SETTINGS, brief=True)
     column = [(each.target, each.metric) for each in found.estimable].index(("PTC", "auprc"))
     estimate, left_out = found.found.estimate[column], found.found.left_out[:, column]
     logits = np.log(left_out / (1 - left_out))
@@ -209,7 +209,7 @@ def test_the_smaller_side_of_an_auprc_counts_whichever_it_is() -> None:
 
 def test_a_table_of_which_nothing_can_be_estimated_says_why() -> None:
     table = per_unit(patients([True, True], [0.5, 0.4]), CLASSES, unit="patient")
-    found = resample(Place(model="csasn", site="B", unit="patient"), table, CLASSES, SETTINGS, brief=True)
+    found = resample(Scope(model="csasn", site="B", unit="patient"), table, CLASSES, SETTINGS, brief=True)
     assert found.draws("malignancy", "auroc") is None
     records = found.records(SETTINGS)
     assert len(records) == 10 + 5 * 4

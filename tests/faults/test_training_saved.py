@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from csasn.errors import BadInputError, CsasnError, MismatchError, StorageError
 from csasn.files import file_sha256, read_json, write_json
-from csasn.learning.checkpointing import Keeper
+from csasn.learning.checkpointing import TrainingCheckpointer
 from csasn.learning.monitoring.journal import Journal
 from csasn.learning.recovery.generations import Generations
 from csasn.learning.recovery.lock import trainer_lock
@@ -44,7 +44,7 @@ def tensors(step: int) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two generations, of steps 1 and 2."""
-    generations = Generations(tmp_path / "fold0.training", say=print)
+    generations = Generations(tmp_path / "fold0.training", log=print)
     for step in (1, 2):
         generations.write(step, tensors(step), {"step": step})
     return generations.folder
@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 def newest(folder: Path) -> tuple[int, list[str]]:
     """Step of the state that is read, whose tensors must be those of the step, and what was said."""
     said: list[str] = []
-    found = Generations(folder, say=said.append).read()
+    found = Generations(folder, log=said.append).read()
     assert found is not None
     content, notes, path = found
     assert torch.equal(content["weights"], tensors(notes["step"])["weights"])
@@ -62,7 +62,7 @@ def newest(folder: Path) -> tuple[int, list[str]]:
 
 
 def failing_save(folder: Path, device: FailingDevice) -> None:
-    generations = Generations(folder, say=print)
+    generations = Generations(folder, log=print)
     generations.read()
     with device.at_work():
         generations.write(3, tensors(3), {"step": 3})
@@ -84,7 +84,7 @@ def test_68_sigkill_at_any_call_of_a_save_leaves_a_state(folder: Path, killed_at
     step, said = newest(folder)
     assert step in (2, 3)
     assert said == []
-    Generations(folder, say=print).write(4, tensors(4), {"step": 4})
+    Generations(folder, log=print).write(4, tensors(4), {"step": 4})
     assert newest(folder) == (4, [])
     assert list(folder.glob(".*")) == []
 
@@ -97,7 +97,7 @@ def test_69_a_device_that_refuses_any_call_loses_nothing(folder: Path, fails_at:
     step, said = newest(folder)
     assert step in (2, 3)
     assert said == []
-    assert len(Generations(folder, say=print).paths()) >= 2
+    assert len(Generations(folder, log=print).paths()) >= 2
     assert list(folder.glob(".*")) == [] or fails_at in (10, 20)  # the call that removes it is the one refused
 
 
@@ -105,7 +105,7 @@ def test_69_a_limit_of_the_kernel_itself_loses_nothing(folder: Path) -> None:
     def save() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
         with pytest.raises(StorageError, match="File too large"):
-            Generations(folder, say=print).write(3, tensors(3), {"step": 3})
+            Generations(folder, log=print).write(3, tensors(3), {"step": 3})
 
     assert ended(in_child(save)) == 0
     assert newest(folder) == (2, [])
@@ -134,7 +134,7 @@ def test_73_the_newest_damaged_is_said_and_the_one_before_loads(folder: Path, da
     (words,) = said
     assert "step-0000000002" in words
     assert "Passed over" in words
-    Generations(folder, say=print).write(3, tensors(3), {"step": 3})
+    Generations(folder, log=print).write(3, tensors(3), {"step": 3})
     assert newest(folder) == (3, [])
 
 
@@ -142,7 +142,7 @@ def test_73_both_damaged_is_said_twice_and_training_begins_anew(folder: Path) ->
     for path in folder.glob("*.safetensors"):
         flip(path)
     said: list[str] = []
-    assert Generations(folder, say=said.append).read() is None
+    assert Generations(folder, log=said.append).read() is None
     assert len(said) == 2
 
 
@@ -195,12 +195,12 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_75_and_76_a_state_of_something_else_is_refused_naming_both(tmp_path: Path, name: str) -> None:
-    generations = Generations(tmp_path / "fold0.training", say=print)
+    generations = Generations(tmp_path / "fold0.training", log=print)
     generations.write(5, tensors(5), ORIGIN | {"state": {}})
     before = sorted((each.name, each.read_bytes()) for each in generations.folder.iterdir())
     ((key, changed),) = CHANGES[name].items()
     with pytest.raises(MismatchError) as caught:
-        Keeper(generations, ORIGIN | CHANGES[name], every_steps=1, every_s=0.0, stop=StopSignal())
+        TrainingCheckpointer(generations, ORIGIN | CHANGES[name], every_steps=1, every_s=0.0, stop=StopSignal())
     for text in (key.replace("_", " "), str(ORIGIN[key]), str(changed), "step-0000000005"):
         assert text in str(caught.value)
     assert before == sorted((each.name, each.read_bytes()) for each in generations.folder.iterdir())
@@ -224,7 +224,7 @@ def test_78_generations_are_ordered_by_step_whatever_their_times(folder: Path, t
 
 
 def test_78_a_clock_that_jumps_back_while_saving_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generations = Generations(folder, say=print)
+    generations = Generations(folder, log=print)
     for step, now in ((3, 2e9), (4, 1e9), (10, 0.0)):
         monkeypatch.setattr(time, "time", lambda now=now: now)
         generations.write(step, tensors(step), {"step": step})

@@ -70,11 +70,11 @@ def run(cohort: Path, tmp_path: Path) -> Run:
 
 
 def fit(run: Run, said: list[str] | None = None) -> None:
-    fit_run(run, report=lambda *_: None, say=(said if said is not None else []).append)
+    fit_run(run, progress=lambda *_: None, log=(said if said is not None else []).append)
 
 
 def steps_saved(folder: Path) -> list[str]:
-    return [path.stem for path in Generations(folder, say=print).paths()]
+    return [path.stem for path in Generations(folder, log=print).paths()]
 
 
 def test_70_a_loss_that_is_not_finite_names_fold_epoch_batch_and_images(
@@ -88,7 +88,7 @@ def test_70_a_loss_that_is_not_finite_names_fold_epoch_batch_and_images(
         return loss * math.nan if len(calls) > 2 else loss
 
     monkeypatch.setattr(MultitaskLoss, "forward", spoiled)
-    monkeypatch.setattr("csasn.learning.epochs.draw_mix", lambda *_: None)
+    monkeypatch.setattr("csasn.learning.epochs.draw_mixup", lambda *_: None)
     with pytest.raises(DivergedError, match=r"fold 0, stage frozen, epoch \d, batch \d gave nan") as caught:
         fit(run)
     batch = run.manifest()["image_path"].gather(list(caught.value.rows)).to_list()
@@ -110,7 +110,7 @@ def test_70_weights_that_are_not_finite_are_never_saved(tmp_path: Path, value: f
     with pytest.raises(DivergedError):
         train_unit(start_fabric(), tmp_path, spoil)
     assert steps_saved(tmp_path) == ["step-0000000004", "step-0000000003"]
-    content, _, _ = Generations(tmp_path, say=print).read()
+    content, _, _ = Generations(tmp_path, log=print).read()
     assert all(bool(each.isfinite().all()) for each in content.values())
 
 
@@ -158,7 +158,7 @@ def test_72_out_of_memory_is_said_and_the_state_is_intact(
     def starve(_learning: object, step: int) -> None:
         if step == 5:
             raising = demanding if error is None else lambda *_, **__: (_ for _ in ()).throw(error)
-            monkeypatch.setattr("csasn.learning.training.look_at", raising)
+            monkeypatch.setattr("csasn.learning.training.batch_inputs", raising)
 
     with pytest.raises(MemoryShortageError, match=r"epoch 1, batch 2 .*intact.*batch-size"):
         train_unit(start_fabric(), tmp_path, starve)
@@ -173,7 +173,7 @@ def test_72_other_errors_keep_their_name(tmp_path: Path, monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("csasn.learning.training.look_at", broken)
+    monkeypatch.setattr("csasn.learning.training.batch_inputs", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         train_unit(start_fabric(), tmp_path, lambda *_: None)
 

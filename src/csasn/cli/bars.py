@@ -33,7 +33,7 @@ class Bars:
         if self._tasks:
             self._progress.stop()
 
-    def report(self, what: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         """Part `what` has done so many of its total; `note` says how well."""
         if not self._tasks:
             self._progress.start()
@@ -41,10 +41,10 @@ class Bars:
             self._tasks[what] = self._progress.add_task(what, total=total, note="")
         self._progress.update(self._tasks[what], completed=done, total=total, note=note)
 
-    def say(self, words: str) -> None:
+    def log(self, words: str) -> None:
         """Something to be read, on standard error, above the bars."""
         self._progress.console.print(f"csasn: {words}", markup=False, highlight=False, soft_wrap=True)
 
     def part(self, what: str) -> Callable[[int, int], None]:
         """The report of one part."""
-        return lambda done, total: self.report(what, done, total)
+        return lambda done, total: self.progress(what, done, total)

@@ -49,30 +49,30 @@ class Fit(OfRun):
         """Train, or profile; with several devices the first process alone reports."""
         from csasn.learning.fit import fit_run
         from csasn.learning.profile import profile_run, table
-        from csasn.network.distributed import process_number
+        from csasn.network.distributed import rank
         from csasn.runs import open_run
 
         run = open_run(self.run)
         if self.profile:
             with Bars() as bars:
-                profiles = profile_run(run, report=bars.report)
+                profiles = profile_run(run, progress=bars.progress)
             print("\n".join(table(profiles)))
             return 0
         try:
             with Bars() as bars:
                 written = fit_run(
                     run,
-                    report=bars.report,
-                    say=bars.say,
+                    progress=bars.progress,
+                    log=bars.log,
                     n_devices=self.devices,
                     n_nodes=self.nodes,
                     strategy=self.strategy,
                 )
         except StoppedError:
-            if process_number() > 0:
+            if rank() > 0:
                 return 0
             raise
-        if process_number() > 0:
+        if rank() > 0:
             return 0
         tell_weights(run, "fit")
         return wrote("fit", written)
@@ -120,7 +120,7 @@ class Refusal(OfRun):
 
         run = open_run(self.run)
         with Bars() as bars:
-            written = refusal_run(run, self.foreign, report=bars.report, say=bars.say)
+            written = refusal_run(run, self.foreign, progress=bars.progress, log=bars.log)
         return wrote("refusal's readings", written)
 
 
@@ -215,19 +215,19 @@ def stage(name: str) -> Callable[[Any, Bars], Path]:
     if name == "fit":
         from csasn.learning.fit import fit_run
 
-        return lambda run, bars: fit_run(run, report=bars.report, say=bars.say)
+        return lambda run, bars: fit_run(run, progress=bars.progress, log=bars.log)
     if name == "predict":
         from csasn.inference.predict import predict_run
 
-        return lambda run, bars: predict_run(run, report=bars.report)
+        return lambda run, bars: predict_run(run, progress=bars.progress)
     if name == "audit":
         from csasn.inference.shortcut_audit import audit_run
 
-        return lambda run, bars: audit_run(run, report=bars.report)
+        return lambda run, bars: audit_run(run, progress=bars.progress)
     if name == "explain":
         from csasn.inference.explanations import explain_run
 
-        return lambda run, bars: explain_run(run, report=bars.report)
+        return lambda run, bars: explain_run(run, progress=bars.progress)
     if name == "evaluate":
         from csasn.evidence.evaluate import evaluate_run
 

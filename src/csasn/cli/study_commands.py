@@ -50,10 +50,10 @@ class Ablate:
             if self.engine == "ray":
                 from csasn.study.on_ray import run_ray
 
-                engine = partial(run_ray, cpus=self.cpus, gpus=self.gpus, report=bars.report)
+                engine = partial(run_ray, cpus=self.cpus, gpus=self.gpus, progress=bars.progress)
             else:
-                engine = partial(run_local, workers=self.workers, report=bars.report, say=bars.say)
-            path = ablate(self.cohort, resolved, self.out, variants=self.variants, engine=engine, say=bars.say)
+                engine = partial(run_local, workers=self.workers, progress=bars.progress, log=bars.log)
+            path = ablate(self.cohort, resolved, self.out, variants=self.variants, engine=engine, log=bars.log)
         code = wrote("study", report_study(path))
         units: Any = read_json(path)["units"]
         for unit in units:

@@ -27,9 +27,9 @@ from csasn.decoding.refused import RefusedPicture
 from csasn.decoding.workers import Lost, default_workers, each_in_workers, prepare_workers
 from csasn.errors import BadInputError, listing
 from csasn.files import folder_made_whole
+from csasn.progress import CountProgress
 from csasn.schema import MANIFEST_COLUMNS
 
-Progress = Callable[[int, int], object]  # items read so far, of how many
 DICOM: Literal["dicom"] = "dicom"
 MEMBER: Literal["member"] = "member"
 READERS: Mapping[Kind, Callable[[Item], Reading]] = {
@@ -80,7 +80,7 @@ def ingest(
     private: Path | None = None,
     settings: IngestSettings | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> IngestResult:
     """Write the cohort folder `out`: manifest, fingerprints, ledger and certificate; pictures stay where they are.
 

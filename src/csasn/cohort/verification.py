@@ -1,7 +1,6 @@
 """A cohort folder is looked at again: every file, hash and check against what its certificate says."""
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from csasn.cohort.integrity import certify
 from csasn.cohort.split import checks_of_split, pairs_of
 from csasn.errors import BadInputError
 from csasn.files import file_sha256, read_json
+from csasn.progress import CountProgress
 from csasn.runs import open_run
 from csasn.schema import FINGERPRINT_COLUMNS, read_manifest
 
@@ -31,7 +31,7 @@ class Verification:
     differences: tuple[str, ...]
 
 
-def verify(cohort: Path, *, progress: Callable[[int, int], object] | None = None) -> Verification:
+def verify(cohort: Path, *, progress: CountProgress | None = None) -> Verification:
     """Read every image and mask of a cohort or run folder again and remake its certificate; nothing is changed.
 
     Of a run, the checks of its split are made again too. Raises BadInputError where the folder is neither, and

@@ -13,6 +13,8 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from csasn.progress import CountProgress
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -56,7 +58,7 @@ def each_in_workers(
     *,
     workers: int,
     limit_s: float = LIMIT_S,
-    progress: Callable[[int, int], object] | None = None,
+    progress: CountProgress | None = None,
 ) -> Iterator[R | Lost]:
     """`function` of every item, in the items' order, computed in `workers` processes of their own.
 

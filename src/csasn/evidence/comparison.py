@@ -116,9 +116,9 @@ def shared_units(
     apart = len(first[0].keys) + len(second[0].keys) - 2 * len(shared)
     if not apart:
         return first[0], second[0], 0
-    key = KEY_OF[first[0].place.unit]
+    key = KEY_OF[first[0].scope.unit]
     own, other = (
-        resample(each.place, rows.filter(pl.col(key).is_in(shared)), classes, settings, brief=True)
+        resample(each.scope, rows.filter(pl.col(key).is_in(shared)), classes, settings, brief=True)
         for each, rows in (first, second)
     )
     return own, other, apart
@@ -138,7 +138,7 @@ def compare(
             comparison = Comparison(
                 model=MAIN_MODEL,
                 rival=rival,
-                unit=own.place.unit,
+                unit=own.scope.unit,
                 metric=metric,
                 estimate=each.estimate,
                 low=each.low,

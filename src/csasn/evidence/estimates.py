@@ -7,7 +7,7 @@ import polars as pl
 from csasn.arrays import Array
 from csasn.config import EvaluateSettings
 from csasn.evidence.metric_panel import Figure, estimable_classes, panel
-from csasn.evidence.record import Place, Record
+from csasn.evidence.record import Record, Scope
 from csasn.evidence.statistics.bootstrap import Bootstrapped, bootstrap
 from csasn.evidence.statistics.intervals import auprc_interval, newcombe_auroc
 from csasn.schema import ClassList
@@ -21,7 +21,7 @@ KEY_OF = {"patient": "patient_id", "nodule": "nodule_id", "image": "image_path"}
 class Resampled:
     """The units of one table, their figures, and what the bootstrap gave for the estimable ones, in order."""
 
-    place: Place
+    scope: Scope
     keys: tuple[str, ...]
     units: Units
     figures: tuple[Figure, ...]
@@ -53,7 +53,7 @@ class Resampled:
             if figure.metric in PRECISION:
                 ends = (ends[0], *self._precision(figure, column, settings.confidence))
                 method = "jackknife over patients within classes, logit scale, Student's t"
-            elif figure.metric == "auroc" and self.place.unit == "patient" and ends[0] in (0.0, 1.0):
+            elif figure.metric == "auroc" and self.scope.unit == "patient" and ends[0] in (0.0, 1.0):
                 actual = self.units.binary(figure.target).y_true
                 area = newcombe_auroc(
                     ends[0],
@@ -62,7 +62,7 @@ class Resampled:
                     confidence=settings.confidence,
                 )
                 ends, method = (ends[0], *area), "Newcombe's method 5: no draw differs from the estimate"
-        return self.place.record(
+        return self.scope.record(
             figure.target,
             figure.metric,
             ends,
@@ -88,10 +88,10 @@ class Resampled:
 
 
 def resample(
-    place: Place, test: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, brief: bool
+    scope: Scope, test: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, *, brief: bool
 ) -> Resampled:
     """All figures of a table of test rows; the same patients get the same draws, whichever model read them."""
-    test = test.sort(KEY_OF[place.unit])
+    test = test.sort(KEY_OF[scope.unit])
     units = units_of(test, classes)
     chosen = panel(units, settings, brief=brief)
     found = bootstrap(
@@ -103,5 +103,5 @@ def resample(
         method=chosen.smooth,
     )
     return Resampled(
-        place=place, keys=tuple(test[KEY_OF[place.unit]].to_list()), units=units, figures=chosen.figures, found=found
+        scope=scope, keys=tuple(test[KEY_OF[scope.unit]].to_list()), units=units, figures=chosen.figures, found=found
     )

@@ -21,7 +21,7 @@ from csasn.evidence.estimates import Resampled, resample
 from csasn.evidence.generalisation import beside, remember, remembered
 from csasn.evidence.heterogeneity import heterogeneity
 from csasn.evidence.metric_panel import too_few
-from csasn.evidence.record import EVERY_SITE, Place, Record
+from csasn.evidence.record import EVERY_SITE, Record, Scope
 from csasn.evidence.scrutiny import scrutinise
 from csasn.evidence.statistics.intervals import clustered_wilson, predictive_value_interval, wilson
 from csasn.evidence.statistics.metrics import confusion_matrix, counts_at
@@ -80,12 +80,12 @@ def evaluate(
         whole: Tables = {}
         for model in models_of(table) if unit in UNITS_COMPARED else [MAIN_MODEL]:
             at = [point for point in own if point.model == model]
-            for place, test in _places(tested_rows(table, model), model, unit):
-                full = model == MAIN_MODEL and unit == "patient" and place.site == EVERY_SITE
-                found = resample(place, test, classes, settings, brief=not full)
+            for scope, test in _places(tested_rows(table, model), model, unit):
+                full = model == MAIN_MODEL and unit == "patient" and scope.site == EVERY_SITE
+                found = resample(scope, test, classes, settings, brief=not full)
                 records += found.records(settings)
-                records += _at_operating_points(place, test, classes, at, declared, settings.confidence)
-                if place.site == EVERY_SITE:
+                records += _at_operating_points(scope, test, classes, at, declared, settings.confidence)
+                if scope.site == EVERY_SITE:
                     whole[model] = (found, test)
                 elif unit == "patient":
                     by_site.append(found)
@@ -130,12 +130,12 @@ def _of_probabilities(
     }
 
 
-def _places(test: pl.DataFrame, model: str, unit: Unit) -> Iterator[tuple[Place, pl.DataFrame]]:
+def _places(test: pl.DataFrame, model: str, unit: Unit) -> Iterator[tuple[Scope, pl.DataFrame]]:
     """The pooled rows, then, of CSASN, those of each site where there are several."""
-    yield Place(model=model, site=EVERY_SITE, unit=unit), test
+    yield Scope(model=model, site=EVERY_SITE, unit=unit), test
     names = sorted(test["site"].unique().to_list())
     for name in names if model == MAIN_MODEL and len(names) > 1 else []:
-        yield Place(model=model, site=name, unit=unit), test.filter(pl.col("site") == name)
+        yield Scope(model=model, site=name, unit=unit), test.filter(pl.col("site") == name)
 
 
 def _declared(table: pl.DataFrame, classes: ClassList, settings: EvaluateSettings) -> dict[str, float]:
@@ -153,7 +153,7 @@ def _declared(table: pl.DataFrame, classes: ClassList, settings: EvaluateSetting
 
 
 def _at_operating_points(
-    place: Place,
+    scope: Scope,
     test: pl.DataFrame,
     classes: ClassList,
     points: list[OperatingPoint],
@@ -166,13 +166,13 @@ def _at_operating_points(
         binary = units.binary(target)
         found = called_at(test, classes, target, points)
         reason = too_few(target, binary)
-        left_out = f"{found.n_left_out} {place.unit}(s) left out: their fold has no tuning threshold for {target}"
+        left_out = f"{found.n_left_out} {scope.unit}(s) left out: their fold has no tuning threshold for {target}"
         note = left_out if found.n_left_out else ""
         shares = {"prevalence": (binary.y_true, binary.patients), **_shares(found)}
         for metric, (hits, patients) in shares.items():
-            yield _share_record(place, target, metric, hits, patients, reason, note, confidence)
+            yield _share_record(scope, target, metric, hits, patients, reason, note, confidence)
         if target in declared:
-            yield from _adjusted(place, target, found, declared[target], reason, confidence)
+            yield from _adjusted(scope, target, found, declared[target], reason, confidence)
 
 
 def _shares(found: Called) -> dict[str, tuple[Any, Any]]:
@@ -187,15 +187,15 @@ def _shares(found: Called) -> dict[str, tuple[Any, Any]]:
 
 
 def _share_record(
-    place: Place, target: str, metric: str, hits: Any, patients: Any, reason: str, note: str, confidence: float
+    scope: Scope, target: str, metric: str, hits: Any, patients: Any, reason: str, note: str, confidence: float
 ) -> Record:
     k, n = int(hits.sum()), int(hits.size)
-    clustered = place.unit != "patient"
+    clustered = scope.unit != "patient"
     empty = "" if n or reason else f"not estimable: the denominator of {metric} is 0"
     ends = None
     if n and not reason:
         ends = (k / n, *(clustered_wilson(hits, patients, confidence) if clustered else wilson(k, n, confidence)))
-    return place.record(
+    return scope.record(
         target,
         metric,
         ends,
@@ -208,7 +208,7 @@ def _share_record(
 
 
 def _adjusted(
-    place: Place, target: str, found: Called, prevalence: float, reason: str, confidence: float
+    scope: Scope, target: str, found: Called, prevalence: float, reason: str, confidence: float
 ) -> Iterator[Record]:
     """PPV and NPV at the declared population's prevalence."""
     counts = counts_at(found.y_true, found.called.astype(np.float64), threshold=0.5).fractions()
@@ -221,7 +221,7 @@ def _adjusted(
         )
     for metric, each in zip(("ppv", "npv"), ends, strict=True):
         uncalled = "" if counts[metric][1] else f"not estimable: the denominator of {metric} is 0"
-        yield place.record(
+        yield scope.record(
             target,
             f"{metric}_in_population",
             each,

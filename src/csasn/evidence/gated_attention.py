@@ -6,7 +6,7 @@ from csasn.config import EvaluateSettings
 from csasn.evidence.comparison import METRICS_COMPARED, difference_of
 from csasn.evidence.estimates import resample
 from csasn.evidence.metric_panel import EVERY_CLASS
-from csasn.evidence.record import EVERY_SITE, Place
+from csasn.evidence.record import EVERY_SITE, Scope
 from csasn.runs import Run
 from csasn.schema import GATED_ATTENTION, ClassList
 from csasn.units import MAIN_MODEL, MALIGNANCY, per_unit, tested_rows
@@ -38,7 +38,7 @@ def aggregations(
         GATED_ATTENTION: tested_rows(attended, GATED_ATTENTION),
     }
     found = {
-        name: resample(Place(model=name, site=EVERY_SITE, unit="nodule"), table, classes, settings, brief=True)
+        name: resample(Scope(model=name, site=EVERY_SITE, unit="nodule"), table, classes, settings, brief=True)
         for name, table in both.items()
     }
     rows = []

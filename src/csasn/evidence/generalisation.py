@@ -10,7 +10,7 @@ from csasn.errors import BadInputError, MismatchError
 from csasn.evidence.comparison import difference_of, shared_units
 from csasn.evidence.estimates import Resampled, resample
 from csasn.evidence.metric_panel import EVERY_CLASS
-from csasn.evidence.record import EVERY_SITE, Place
+from csasn.evidence.record import EVERY_SITE, Scope
 from csasn.runs import Run, open_run
 from csasn.schema import ClassList
 from csasn.units import MAIN_MODEL, MALIGNANCY, per_unit, tested_rows
@@ -48,10 +48,10 @@ def remember(run: Run, other: Run | None) -> None:
 
 def remembered(run: Run) -> Run | None:
     """The run that is set beside this one, if any; BadInputError where it is not at its place any more."""
-    place = run.record().get("beside")
-    if place is None:
+    scope = run.record().get("beside")
+    if scope is None:
         return None
-    folder = run.folder.resolve() / str(place)
+    folder = run.folder.resolve() / str(scope)
     if not (folder / "run.json").is_file():
         raise BadInputError(
             f"{run.folder} is evaluated beside {os.path.normpath(folder)}, where there is no run folder now. Give "
@@ -93,8 +93,8 @@ def drops(here: pl.DataFrame, other: pl.DataFrame, classes: ClassList, settings:
     found: list[Drop] = []
     for site in [EVERY_SITE, *(sites if len(sites) > 1 else [])]:
         pair = [each if site == EVERY_SITE else each.filter(pl.col("site") == site) for each in (here, other)]
-        place = Place(model=MAIN_MODEL, site=site, unit="patient")
-        first, second = ((resample(place, rows, classes, settings, brief=True), rows) for rows in pair)
+        scope = Scope(model=MAIN_MODEL, site=site, unit="patient")
+        first, second = ((resample(scope, rows, classes, settings, brief=True), rows) for rows in pair)
         found += _drops_at(site, *shared_units(first, second, classes, settings), settings)
     return found
 

@@ -87,7 +87,7 @@ def _of(by_site: Sequence[Resampled], target: str, metric: str, confidence: floa
         found = each.draws(target, metric)
         error = float(np.nanstd(found[1])) if found else 0.0
         if found is None or not 0 < found[0] < 1 or not error > 0:
-            left_out.append(each.place.site)
+            left_out.append(each.scope.site)
         else:
             estimates.append(found[0])
             errors.append(error)

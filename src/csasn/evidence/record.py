@@ -32,7 +32,7 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Scope:
     """What all records of one table share."""
 
     model: str

@@ -11,7 +11,7 @@ from csasn.config import EvaluateSettings
 from csasn.evidence.comparison import difference_of
 from csasn.evidence.estimates import KEY_OF, Resampled, resample
 from csasn.evidence.metric_panel import EVERY_CLASS, too_few
-from csasn.evidence.record import EVERY_SITE, Place, finite
+from csasn.evidence.record import EVERY_SITE, Scope, finite
 from csasn.evidence.statistics.delong import delong
 from csasn.evidence.statistics.paired import POWER, detectable_difference, holm
 from csasn.evidence.statistics.paired_proportions import discordant, least_found
@@ -94,10 +94,10 @@ def _targets(classes: ClassList) -> tuple[str, ...]:
 def read_at(table: pl.DataFrame, classes: ClassList, settings: EvaluateSettings, unit: Unit) -> Reading:
     """The reading of a table of `per_unit`, which holds CSASN's tuning and test rows of one run."""
     test = tested_rows(table, MAIN_MODEL).sort(KEY_OF[unit])
-    place = Place(model=MAIN_MODEL, site=EVERY_SITE, unit=unit)
+    scope = Scope(model=MAIN_MODEL, site=EVERY_SITE, unit=unit)
     return Reading(
         test=test,
-        resampled=resample(place, test, classes, settings, brief=True),
+        resampled=resample(scope, test, classes, settings, brief=True),
         points=freeze(table.filter(pl.col("model") == MAIN_MODEL), classes, unit=unit),
     )
 
@@ -109,7 +109,7 @@ def _overall(metric: str, pair: Pair, settings: EvaluateSettings) -> tuple[RunDi
     figure = next(f for f in one.figures if (f.target, f.metric) == (EVERY_CLASS, metric))
     values = [draws[0] if (draws := reading.draws(EVERY_CLASS, metric)) else None for reading in (one, other)]
     row = RunDifference(
-        unit=one.place.unit,
+        unit=one.scope.unit,
         family="over all classes",
         target=EVERY_CLASS,
         metric=metric,
@@ -138,7 +138,7 @@ def _by_target(
 
 def _auroc(target: str, pair: Pair, confidence: float) -> tuple[RunDifference, float | None]:
     first, second = (reading.resampled.units.binary(target) for reading in pair)
-    unit, note = pair[0].resampled.place.unit, too_few(target, first)
+    unit, note = pair[0].resampled.scope.unit, too_few(target, first)
     figure_note = next(f.note for f in pair[0].resampled.figures if (f.target, f.metric) == (target, "auroc"))
     values: list[float | None] = [None] * 6
     error = None
@@ -171,7 +171,7 @@ def _auroc(target: str, pair: Pair, confidence: float) -> tuple[RunDifference, f
 def _share(
     target: str, metric: str, pair: Pair, classes: ClassList, confidence: float
 ) -> tuple[RunDifference, float | None]:
-    unit, reason = pair[0].resampled.place.unit, too_few(target, pair[0].resampled.units.binary(target))
+    unit, reason = pair[0].resampled.scope.unit, too_few(target, pair[0].resampled.units.binary(target))
     one, other = (reading.called(target, classes) for reading in pair)
     _, at, there = np.intersect1d(one.rows, other.rows, return_indices=True)
     truth, patients = one.y_true[at], one.patients[at]

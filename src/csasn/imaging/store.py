@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,9 @@ from csasn.decoding.refused import RefusedPicture
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256, write_whole
 from csasn.imaging.letterbox import letterbox
+from csasn.progress import CountProgress
 
 PREPROCESSING_VERSION = 2  # raise it whenever `letterbox` or `read_picture` gives other pixels
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +49,7 @@ def open_store(
     folder: Path,
     settings: ImagingSettings,
     *,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> PixelStore:
     """The pixel store of a manifest in `folder`, made if it is not there yet; `progress(done, total)` counts pictures.
 
@@ -100,7 +99,7 @@ def _refuse_changed(manifest: pl.DataFrame, images_root: Path) -> None:
         )
 
 
-def _fill(part: Path, paths: list[Path], shape: tuple[int, int, int], progress: Progress | None) -> None:
+def _fill(part: Path, paths: list[Path], shape: tuple[int, int, int], progress: CountProgress | None) -> None:
     """Write the .npy file as a plain stream: a full device then raises OSError, where a memory map would be killed."""
     refused: list[str] = []
     with part.open("wb") as stream:

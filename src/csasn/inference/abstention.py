@@ -14,21 +14,21 @@ from csasn.imaging.statistics import image_statistics
 from csasn.inference.embed import BATCH_SIZE, embed, read_embedding, table_of
 from csasn.inference.foreign import Foreign, foreign_pictures
 from csasn.inference.loading import load_reader, refuse_other_weights
-from csasn.learning.fit import Say, Unit, fitted
+from csasn.learning.fit import FoldTraining, fitted
 from csasn.learning.leave_class_out import held_out_model, rows_without, without_class
 from csasn.learning.monitoring.journal import JOURNAL, Journal
 from csasn.learning.monitoring.trackers import track
 from csasn.learning.recovery.lock import trainer_lock
 from csasn.learning.recovery.sigterm import StopSignal
 from csasn.learning.rows import FoldRows, folds_of, rows_of
-from csasn.learning.session import Workshop, open_workshop, start_fabric
+from csasn.learning.session import Session, open_session, start_fabric
 from csasn.network.backbones import Features
-from csasn.progress import Report
+from csasn.progress import Log, Progress
 from csasn.runs import CSASN, Run
 from csasn.schema import STATISTICS, rare_classes
 
 
-def refusal_run(run: Run, cohorts: Sequence[Path], *, report: Report, say: Say) -> Path:
+def refusal_run(run: Run, cohorts: Sequence[Path], *, progress: Progress, log: Log) -> Path:
     """Write refusal/: embeddings of every fold without each rare class, and of foreign pictures by every fold's model.
 
     The models without a class are trained as `fit` trains, once; an interrupted command goes on from the last saved
@@ -36,64 +36,64 @@ def refusal_run(run: Run, cohorts: Sequence[Path], *, report: Report, say: Say) 
     """
     run.require("predictions.parquet")
     settings = run.configuration
-    workshop = open_workshop(run, device=start_fabric(settings.fit).device, report=report)
-    refuse_other_weights(workshop)
-    workshop.ensure(np.arange(len(run.manifest())), range(settings.fit.cached_views), report=report)
-    written = _without_each(workshop, report=report, say=say)
+    session = open_session(run, device=start_fabric(settings.fit).device, progress=progress)
+    refuse_other_weights(session)
+    session.ensure(np.arange(len(run.manifest())), range(settings.fit.cached_views), progress=progress)
+    written = _without_each(session, progress=progress, log=log)
     foreign = foreign_pictures(settings.imaging.size_px, cohorts, seed=settings.fit.seed)
-    written += _read_foreign(workshop, folds_of(run), foreign, report=report)
+    written += _read_foreign(session, folds_of(run), foreign, progress=progress)
     run.finish("refusal", inputs=("split.csv", "predictions.parquet"), outputs=tuple(written))
     return run.path("refusal")
 
 
-def _without_each(workshop: Workshop, *, report: Report, say: Say) -> list[str]:
+def _without_each(session: Session, *, progress: Progress, log: Log) -> list[str]:
     """Train without each rare class on every fold, and embed all of the fold's images; the files' names."""
-    run, written = workshop.run, []
+    run, written = session.run, []
     test = rows_of(run, "test")
     with trainer_lock(run.folder), StopSignal() as stop:
         settings = run.configuration.fit
         journal, fabric = Journal(run.path(JOURNAL), track(run.folder, settings.track)), start_fabric(settings)
         for name in rare_classes(run.manifest()):
-            fewer = without_class(workshop, name)
+            fewer = without_class(session, name)
             for rows in folds_of(run):
-                kept = rows_without(workshop.cohort, rows, name)
-                unit = Unit(
-                    workshop=fewer,
+                kept = rows_without(session.cohort, rows, name)
+                training = FoldTraining(
+                    session=fewer,
                     fabric=fabric,
                     stop=stop,
                     model=held_out_model(name),
                     rows=kept,
                     what=f"without {name}, fold {rows.fold}",
-                    report=report,
-                    say=say,
+                    progress=progress,
+                    log=log,
                     journal=journal,
                 )
-                fitted(unit)
+                fitted(training)
                 seen = {"train": kept.train, "tuning": kept.tuning, "test": test[kept.fold]}
-                table = embed(load_reader(fewer, unit.model, kept), run.manifest(), seen)
+                table = embed(load_reader(fewer, training.model, kept), run.manifest(), seen)
                 written.append(f"refusal/without-{name}/fold{kept.fold}.parquet")
                 write_whole(run.path(written[-1]), table.write_parquet)
     return written
 
 
-def _read_foreign(workshop: Workshop, folds: list[FoldRows], foreign: Foreign, *, report: Report) -> list[str]:
+def _read_foreign(session: Session, folds: list[FoldRows], foreign: Foreign, *, progress: Progress) -> list[str]:
     """Embeddings of the foreign pictures by the model of every fold, and their statistics; the files' names."""
-    run, written = workshop.run, []
+    run, written = session.run, []
     starts = range(0, len(foreign.pixels), BATCH_SIZE)
-    images = [as_images(foreign.pixels[start : start + BATCH_SIZE]).to(workshop.device) for start in starts]
+    images = [as_images(foreign.pixels[start : start + BATCH_SIZE]).to(session.device) for start in starts]
     looks: list[dict[str, Features] | Tensor] = []
     for number, rows in enumerate(folds):
-        reader = load_reader(workshop, CSASN, rows)
+        reader = load_reader(session, CSASN, rows)
         if reader.tuned:  # each fold has branches of its own
             looks = list(images)
         elif not looks:
             with torch.inference_mode():
-                looks = [{name: branch(each) for name, branch in workshop.branches.items()} for each in images]
+                looks = [{name: branch(each) for name, branch in session.branches.items()} for each in images]
         energy, embedding = zip(*(read_embedding(reader, look) for look in looks), strict=True)
         table = table_of(foreign.group, foreign.name, np.concatenate(energy), np.concatenate(embedding))
         written.append(f"refusal/foreign/fold{rows.fold}.parquet")
         write_whole(run.path(written[-1]), table.write_parquet)
-        report("reading foreign pictures", number + 1, len(folds))
+        progress("reading foreign pictures", number + 1, len(folds))
     statistics = np.array([image_statistics(each) for each in foreign.pixels])
     columns = dict(zip(STATISTICS, statistics.T, strict=True))
     written.append("refusal/foreign_statistics.parquet")

@@ -18,10 +18,10 @@ from csasn.inference.loading import load_reader, refuse_other_weights
 from csasn.inference.randomised import deal_anew, levels_of
 from csasn.inference.shortcut_audit import chosen_rows
 from csasn.learning.rows import folds_of, rows_of
-from csasn.learning.session import Workshop, open_workshop, start_fabric
+from csasn.learning.session import Session, open_session, start_fabric
 from csasn.network.csasn import Csasn
 from csasn.network.maps import Explained, explain, why_missing
-from csasn.progress import Report
+from csasn.progress import Progress
 from csasn.runs import CSASN, Run
 from csasn.schema import MAP_COLUMNS, MAPS, MASK_COLUMNS
 
@@ -40,16 +40,16 @@ class Chosen:
     randomised: NDArray[np.int64]
 
 
-def explain_run(run: Run, *, report: Report) -> Path:
+def explain_run(run: Run, *, progress: Progress) -> Path:
     """Write explanations/: maps and masks of the test images of up to scrutiny.n_patients, at most two a patient.
 
     Each image is read by the model of the fold that tests it, in float32. Raises MismatchError like `predict`,
     RefusedPicture where a picture or mask can no longer be read.
     """
     run.require("predictions.parquet")
-    workshop = open_workshop(run, device=start_fabric(run.configuration.fit).device, report=report)
-    refuse_other_weights(workshop)
-    for branch in workshop.branches.values():
+    session = open_session(run, device=start_fabric(run.configuration.fit).device, progress=progress)
+    refuse_other_weights(session)
+    for branch in session.branches.values():
         branch.in_bfloat16 = False  # its eight bits are too few for gradients
     test, chosen, done = rows_of(run, "test"), chosen_images(run), 0
     maps: list[dict[str, object]] = []
@@ -57,21 +57,21 @@ def explain_run(run: Run, *, report: Report) -> Path:
     missing: dict[str, str] = {}
     named: dict[int, int] = {}
     for rows in folds_of(run):
-        network = load_reader(workshop, CSASN, rows).trainee.network.requires_grad_(False)
+        network = load_reader(session, CSASN, rows).module.network.requires_grad_(False)
         own = np.intersect1d(test[rows.fold], chosen.rows)
         for start in range(0, len(own), BATCH_ROWS):
             batch = own[start : start + BATCH_ROWS]
-            images, placed = _look(workshop, batch)
+            images, placed = _look(session, batch)
             found = explain(network, images)
             masks += placed
-            maps += _map_rows(workshop, batch, found, fold=rows.fold, level=0, randomised="none")
+            maps += _map_rows(session, batch, found, fold=rows.fold, level=0, randomised="none")
             missing = {kind: why_missing(network, kind) for kind in MAPS if kind not in found.maps}
             named |= dict(zip(batch.tolist(), found.named.tolist(), strict=True))
             done += len(batch)
-            report("mapping what speaks for each answer", done, len(chosen.rows))
+            progress("mapping what speaks for each answer", done, len(chosen.rows))
         again = np.intersect1d(own, chosen.randomised)
         maps += _randomised(
-            workshop, network, {row: named[row] for row in again.tolist()}, fold=rows.fold, report=report
+            session, network, {row: named[row] for row in again.tolist()}, fold=rows.fold, progress=progress
         )
     write_whole(run.path("explanations/maps.parquet"), pl.DataFrame(maps, schema=MAP_COLUMNS).write_parquet)
     write_whole(run.path("explanations/masks.parquet"), pl.DataFrame(masks, schema=MASK_COLUMNS).write_parquet)
@@ -106,28 +106,28 @@ def evenly_spaced(n: int, most: int) -> list[int]:
 
 
 def _randomised(
-    workshop: Workshop, network: Csasn, named: dict[int, int], *, fold: int, report: Report
+    session: Session, network: Csasn, named: dict[int, int], *, fold: int, progress: Progress
 ) -> Iterator[dict[str, object]]:
     """Maps of rows and the answers that the trained network named, at every level; a copy is randomised."""
     if not named:
         return
     rows = np.array(list(named), dtype=np.int64)
     batches = [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
-    images = [_look(workshop, batch)[0] for batch in batches]
-    generator = torch.Generator().manual_seed(workshop.run.configuration.fit.seed)
+    images = [_look(session, batch)[0] for batch in batches]
+    generator = torch.Generator().manual_seed(session.run.configuration.fit.seed)
     levels = levels_of(dealt := copy.deepcopy(network))
     for level, (name, parameters) in enumerate(levels, start=1):
         deal_anew(parameters, generator)
         for batch, each in zip(batches, images, strict=True):
             found = explain(dealt, each, np.array([named[row] for row in batch.tolist()]))
-            yield from _map_rows(workshop, batch, found, fold=fold, level=level, randomised=name)
-        report(f"the same with weights dealt anew, fold {fold}", level, len(levels))
+            yield from _map_rows(session, batch, found, fold=fold, level=level, randomised=name)
+        progress(f"the same with weights dealt anew, fold {fold}", level, len(levels))
 
 
-def _look(workshop: Workshop, batch: NDArray[np.int64]) -> tuple[Tensor, list[dict[str, object]]]:
+def _look(session: Session, batch: NDArray[np.int64]) -> tuple[Tensor, list[dict[str, object]]]:
     """Images (B, 1, S, S) of manifest rows, and a record of each one's mask and place."""
-    manifest, root = workshop.run.manifest()[batch], workshop.run.images_root()
-    size_px, pictures, records = workshop.run.configuration.imaging.size_px, [], []
+    manifest, root = session.run.manifest()[batch], session.run.images_root()
+    size_px, pictures, records = session.run.configuration.imaging.size_px, [], []
     for image, mask in manifest.select("image_path", "mask_path").iter_rows():
         pixels = read_picture(root / image)
         pictures.append(letterbox(pixels, size_px))
@@ -137,19 +137,19 @@ def _look(workshop: Workshop, batch: NDArray[np.int64]) -> tuple[Tensor, list[di
         nodule = None if mask is None else letterbox(np.uint8(255) * read_mask(root / mask), size_px) > MASK_EDGE
         packed = None if nodule is None else np.packbits(nodule).tobytes()
         records.append({"image_path": image, "size_px": size_px, **place, "mask": packed})
-    return as_images(np.stack(pictures)).to(workshop.device), records
+    return as_images(np.stack(pictures)).to(session.device), records
 
 
 def _map_rows(
-    workshop: Workshop, batch: NDArray[np.int64], found: Explained, *, fold: int, level: int, randomised: str
+    session: Session, batch: NDArray[np.int64], found: Explained, *, fold: int, level: int, randomised: str
 ) -> Iterator[dict[str, object]]:
-    names = workshop.run.manifest()[batch]["image_path"].to_list()
+    names = session.run.manifest()[batch]["image_path"].to_list()
     for kind, maps in found.maps.items():
         for name, index, each in zip(names, found.named.tolist(), maps, strict=True):
             yield {
                 "fold": fold,
                 "image_path": name,
-                "named": workshop.cohort.classes.names[index],
+                "named": session.cohort.classes.names[index],
                 "map": kind,
                 "level": level,
                 "randomised": randomised,

@@ -68,11 +68,11 @@ def _read(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Predictions, a row a nodule, and attention, a row an image."""
     found = module(bags.embeddings, bags.present)
-    logits: NDArray[np.float64] = found.told.logits.double().numpy()
+    logits: NDArray[np.float64] = found.output.logits.double().numpy()
     named = nodules.with_columns(pl.lit(GATED_ATTENTION).alias("model"))
     columns = [pl.Series(f"logit_{name}", logits[:, k]) for k, name in enumerate(classes.names)]
     columns += [pl.Series(f"probability_{name}", np.exp(logits[:, k])) for k, name in enumerate(classes.names)]
-    weights = found.attention[bags.present].double().numpy()
+    weights = found.weights[bags.present].double().numpy()
     images = nodules.select("fold", "partition", "nodule_id", image_path="images").explode("image_path")
     images = images.with_columns(pl.Series("attention", weights)).select(
         pl.col(name).cast(dtype) for name, dtype in ATTENTION_COLUMNS.items()

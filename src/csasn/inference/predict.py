@@ -15,13 +15,13 @@ from csasn.learning.baselines import read_logistic_regression
 from csasn.learning.module import LOGISTIC_REGRESSION
 from csasn.learning.rows import FoldRows, folds_of, rows_of
 from csasn.learning.scoring import log_probabilities
-from csasn.learning.session import Workshop, open_workshop, start_fabric
-from csasn.progress import Report
+from csasn.learning.session import Session, open_session, start_fabric
+from csasn.progress import Progress
 from csasn.runs import CSASN, Run, models_of
 from csasn.schema import PREDICTION_COLUMNS
 
 
-def predict_run(run: Run, *, report: Report) -> Path:
+def predict_run(run: Run, *, progress: Progress) -> Path:
     """Write predictions.parquet (a row a model, fold and image of the tuning and test partitions), and for what needs
     no model afterwards embeddings/fold<k>.parquet (CSASN's, of every partition) and image_statistics.parquet; where
     predict.gated_attention asks for it also nodules.parquet and attention.parquet.
@@ -32,27 +32,27 @@ def predict_run(run: Run, *, report: Report) -> Path:
     run.require("checkpoints/index.json")
     settings = run.configuration.fit
     fabric = start_fabric(settings)
-    workshop = open_workshop(run, device=fabric.device, report=report)
-    refuse_other_weights(workshop)
+    session = open_session(run, device=fabric.device, progress=progress)
+    refuse_other_weights(session)
     test = rows_of(run, "test")
     tested = np.unique(np.concatenate(list(test.values())))
-    workshop.ensure(tested, range(run.configuration.predict.n_views), report=report)
-    workshop.ensure(np.arange(len(run.manifest())), range(1), report=report)
+    session.ensure(tested, range(run.configuration.predict.n_views), progress=progress)
+    session.ensure(np.arange(len(run.manifest())), range(1), progress=progress)
     tables = []
     folds = folds_of(run)
     units = [(model, rows) for model in models_of(run) for rows in folds]
     for number, (model, rows) in enumerate(units):
-        tables.append(_read_fold(workshop, model, rows, test[rows.fold]))
-        report("reading tuning and test images", number + 1, len(units))
+        tables.append(_read_fold(session, model, rows, test[rows.fold]))
+        progress("reading tuning and test images", number + 1, len(units))
     write_whole(run.path("predictions.parquet"), pl.concat(tables).write_parquet)
     written = ["predictions.parquet", "image_statistics.parquet"]
     for number, rows in enumerate(folds):
         seen = {"train": rows.train, "tuning": rows.tuning, "test": test[rows.fold]}
         written.append(embeddings_name(rows.fold))
-        table = embed(load_reader(workshop, CSASN, rows), run.manifest(), seen)
+        table = embed(load_reader(session, CSASN, rows), run.manifest(), seen)
         write_whole(run.path(written[-1]), table.write_parquet)
-        report("embedding every image", number + 1, len(folds))
-    table = statistics_table(run.manifest(), workshop.source.store)
+        progress("embedding every image", number + 1, len(folds))
+    table = statistics_table(run.manifest(), session.source.store)
     write_whole(run.path("image_statistics.parquet"), table.write_parquet)
     if run.configuration.predict.gated_attention:
         written += read_nodules(run, [rows.fold for rows in folds])
@@ -60,19 +60,19 @@ def predict_run(run: Run, *, report: Report) -> Path:
     return run.path("predictions.parquet")
 
 
-def _read_fold(workshop: Workshop, model: str, rows: FoldRows, test: NDArray[np.int64]) -> pl.DataFrame:
+def _read_fold(session: Session, model: str, rows: FoldRows, test: NDArray[np.int64]) -> pl.DataFrame:
     """The predictions of one model on one fold's tuning and test rows."""
     both = np.concatenate([rows.tuning, test])
-    n_views = workshop.run.configuration.predict.n_views
+    n_views = session.run.configuration.predict.n_views
     if model == LOGISTIC_REGRESSION:
-        tensors, _ = read_fitted(workshop, model, rows.fold)
-        read = read_logistic_regression(tensors, workshop.caches["vit"], workshop.cohort, both, n_views=n_views)
+        tensors, _ = read_fitted(session, model, rows.fold)
+        read = read_logistic_regression(tensors, session.caches["vit"], session.cohort, both, n_views=n_views)
     else:
-        reader = load_reader(workshop, model, rows)
-        read = log_probabilities(reader.trainee, reader.eyes, both, n_views=n_views)
+        reader = load_reader(session, model, rows)
+        read = log_probabilities(reader.module, reader.inputs, both, n_views=n_views)
     logits = read.double().numpy()
-    names = workshop.cohort.classes.names
-    manifest = workshop.run.manifest()[both]
+    names = session.cohort.classes.names
+    manifest = session.run.manifest()[both]
     table = manifest.select("image_path", "site", "nodule_id", "patient_id", "malignant", "subtype").with_columns(
         model=pl.lit(model),
         fold=pl.lit(rows.fold, dtype=pl.Int32),

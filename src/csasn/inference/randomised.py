@@ -12,12 +12,12 @@ N_PARTS = 4  # of the branches, by depth
 
 def levels_of(network: Csasn) -> list[tuple[str, list[nn.Parameter]]]:
     """Name and parameters of each level, the head first; a level without parameters is left out."""
-    neck = network.neck
+    head = network.head
     parts: dict[str, list[nn.Module]] = {
-        "head": [neck.head],
-        "classifier": [neck.classifier],
-        "attention": [neck.attention],
-        "fusion": [neck.fusion] if neck.token_norm is None else [neck.fusion, neck.token_norm],
+        "head": [head.output],
+        "classifier": [head.classifier],
+        "attention": [head.attention],
+        "fusion": [head.fusion] if head.token_norm is None else [head.fusion, head.token_norm],
     }
     levels = [(name, [each for part in modules for each in part.parameters()]) for name, modules in parts.items()]
     for number in range(N_PARTS):

@@ -17,8 +17,8 @@ from csasn.files import write_whole
 from csasn.imaging.letterbox import as_images, letterbox
 from csasn.inference.loading import Reader, load_reader, refuse_other_weights
 from csasn.learning.rows import FoldRows, folds_of, rows_of
-from csasn.learning.session import Workshop, open_workshop, start_fabric
-from csasn.progress import Report
+from csasn.learning.session import Session, open_session, start_fabric
+from csasn.progress import Progress
 from csasn.runs import CSASN, Run
 from csasn.schema import ALTERED_COLUMNS
 
@@ -39,26 +39,26 @@ class Altered:
     border_free: bool | None
 
 
-def audit_run(run: Run, *, report: Report) -> Path:
+def audit_run(run: Run, *, progress: Progress) -> Path:
     """Write altered.parquet: the malignancy logit of every variant of the test images of up to scrutiny.n_patients.
 
     Each image is read by the model of the fold that tests it. Raises MismatchError like `predict`, RefusedPicture
     where a picture or mask can no longer be read.
     """
     run.require("predictions.parquet")
-    workshop = open_workshop(run, device=start_fabric(run.configuration.fit).device, report=report)
-    refuse_other_weights(workshop)
+    session = open_session(run, device=start_fabric(run.configuration.fit).device, progress=progress)
+    refuse_other_weights(session)
     chosen = chosen_rows(run.manifest(), run.configuration.scrutiny.n_patients, seed=run.configuration.fit.seed)
     test, total, done = rows_of(run, "test"), len(chosen), 0
     found: list[dict[str, object]] = []
     for rows in folds_of(run):
-        reader = load_reader(workshop, CSASN, rows)
+        reader = load_reader(session, CSASN, rows)
         own = np.intersect1d(test[rows.fold], chosen)
         for start in range(0, len(own), BATCH_ROWS):
             batch = own[start : start + BATCH_ROWS]
-            found += _read(workshop, reader, rows, batch)
+            found += _read(session, reader, rows, batch)
             done += len(batch)
-            report("reading altered pictures", done, total)
+            progress("reading altered pictures", done, total)
     table = pl.DataFrame(found, schema=ALTERED_COLUMNS)
     write_whole(run.path("altered.parquet"), table.write_parquet)
     run.finish("audit", inputs=("split.csv", "predictions.parquet"), outputs=("altered.parquet",))
@@ -74,17 +74,17 @@ def chosen_rows(manifest: pl.DataFrame, n_patients: int, *, seed: int) -> NDArra
     return np.flatnonzero(manifest["patient_id"].is_in(kept.to_list()).to_numpy())
 
 
-def _read(workshop: Workshop, reader: Reader, rows: FoldRows, batch: NDArray[np.int64]) -> Iterator[dict[str, object]]:
-    manifest, root = workshop.run.manifest()[batch], workshop.run.images_root()
+def _read(session: Session, reader: Reader, rows: FoldRows, batch: NDArray[np.int64]) -> Iterator[dict[str, object]]:
+    manifest, root = session.run.manifest()[batch], session.run.images_root()
     altered = [
         alter(read_picture(root / image), None if mask is None else read_mask(root / mask))
         for image, mask in manifest.select("image_path", "mask_path").iter_rows()
     ]
-    size_px = workshop.run.configuration.imaging.size_px
+    size_px = session.run.configuration.imaging.size_px
     flat = [(row, name, pixels) for row, each in enumerate(altered) for name, pixels in each.variants.items()]
-    images = as_images(np.stack([letterbox(pixels, size_px) for _, _, pixels in flat])).to(workshop.device)
+    images = as_images(np.stack([letterbox(pixels, size_px) for _, _, pixels in flat])).to(session.device)
     with torch.inference_mode():
-        logits = reader.trainee.network(images).malignancy.double().cpu().tolist()
+        logits = reader.module.network(images).malignancy.double().cpu().tolist()
     for (row, name, _), logit in zip(flat, logits, strict=True):
         yield {
             "fold": rows.fold,

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from csasn.learning.features import FeatureCache
-from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.rows import FoldRows, LabelledRows
 from csasn.learning.scoring import tuning_loss
 from csasn.threads import one_thread
 
@@ -16,7 +16,9 @@ STRENGTHS = (1e-3, 1e-2, 3e-2, 1e-1)  # C of scikit-learn; the tuning loss choos
 
 
 @one_thread
-def fit_logistic_regression(cache: FeatureCache, cohort: Cohort, rows: FoldRows, *, n_views: int) -> dict[str, Tensor]:
+def fit_logistic_regression(
+    cache: FeatureCache, cohort: LabelledRows, rows: FoldRows, *, n_views: int
+) -> dict[str, Tensor]:
     """Standardise, then a class-balanced multinomial regression; trained on every cached view, the
     strength chosen on the tuning rows read in `n_views` views.
 
@@ -41,7 +43,7 @@ def fit_logistic_regression(cache: FeatureCache, cohort: Cohort, rows: FoldRows,
 
 
 def read_logistic_regression(
-    folded: dict[str, Tensor], cache: FeatureCache, cohort: Cohort, rows: np.ndarray, *, n_views: int
+    folded: dict[str, Tensor], cache: FeatureCache, cohort: LabelledRows, rows: np.ndarray, *, n_views: int
 ) -> Tensor:
     """Log-probabilities (len(rows), K), averaged over the first views and renormalised."""
     read = []
@@ -51,7 +53,7 @@ def read_logistic_regression(
     return torch.stack(read).mean(dim=0).log_softmax(dim=1)
 
 
-def _tokens(cache: FeatureCache, cohort: Cohort, rows: np.ndarray, view: int) -> np.ndarray:
+def _tokens(cache: FeatureCache, cohort: LabelledRows, rows: np.ndarray, view: int) -> np.ndarray:
     token = cache.read(cohort.store_rows[rows], np.full(len(rows), view)).token
     assert token is not None  # noqa: S101 - a transformer's cache always holds its class token
     return token.double().numpy()

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from csasn.errors import DivergedError, StoppedError
 from csasn.learning.recovery.generations import Generations
-from csasn.learning.recovery.pytree import put_together, take_apart
+from csasn.learning.recovery.pytree import flatten, unflatten
 from csasn.learning.recovery.sigterm import StopSignal
-from csasn.learning.state import HistoryRow, Learning
+from csasn.learning.state import HistoryRow, TrainingState
 from csasn.network.checkpoint import require_origin
-from csasn.network.distributed import process_number, total
+from csasn.network.distributed import all_reduce_sum, rank
 
 
-class Keeper:
+class TrainingCheckpointer:
     """Writes one unit's training state every so many steps and seconds, and when the process is asked to end."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Keeper:
         if (found := generations.read()) is not None:
             tensors, notes, path = found
             require_origin(notes, origin, path)
-            saved = put_together(tensors, notes["state"])
+            saved = unflatten(tensors, notes["state"])
             self.earlier, self.steps_before, self._saved = saved["earlier"], saved["steps_before"], saved
 
     @property
@@ -56,11 +56,11 @@ class Keeper:
         """Whether the saved state is of a later stage than this one; stages are asked for in their order."""
         return self._saved is not None and self._saved["stage"] != stage
 
-    def restore(self, learning: Learning) -> bool:
+    def restore(self, state: TrainingState) -> bool:
         """Go on from the saved state where there is one of this stage."""
         if self._saved is None:
             return False
-        learning.load(self._saved)
+        state.load(self._saved)
         self._saved = None
         return True
 
@@ -69,24 +69,24 @@ class Keeper:
         self.earlier = [*self.earlier, *history]
         self.steps_before += n_steps
 
-    def after_step(self, learning: Learning, rows: NDArray[np.int64]) -> bool:
+    def after_step(self, state: TrainingState, rows: NDArray[np.int64]) -> bool:
         """Write the state if it is due; `rows` are the step's, to be named where the weights are spoiled.
 
         Raises StoppedError after writing where the process was asked to end, StorageError where the device refuses,
         DivergedError where the state is not finite; what was written before is kept.
         """
-        due = (self._every_steps > 0 and learning.step % self._every_steps == 0) or (
+        due = (self._every_steps > 0 and state.step % self._every_steps == 0) or (
             self._every_s > 0 and time.monotonic() - self._written_at >= self._every_s
         )
         # Together, because a state that is kept in parts is gathered by all processes, whose clocks differ.
-        asked = total(torch.tensor([int(due), int(self._stop.requested)], device=learning.device)) > 0
+        asked = all_reduce_sum(torch.tensor([int(due), int(self._stop.requested)], device=state.device)) > 0
         due, stopped = asked.tolist()
         if not due and not stopped:
             return False
-        self._write(learning, rows)
+        self._write(state, rows)
         if stopped:
             raise StoppedError(
-                f"Stopped by SIGTERM after step {learning.step} of stage {learning.stage.name}; the state was saved. "
+                f"Stopped by SIGTERM after step {state.step} of stage {state.stage.name}; the state was saved. "
                 "Run the same command again to go on from there."
             )
         return True
@@ -95,20 +95,20 @@ class Keeper:
         """Remove the saved states: the unit's checkpoint has taken their place."""
         self._generations.remove()
 
-    def _write(self, learning: Learning, rows: NDArray[np.int64]) -> None:
+    def _write(self, state: TrainingState, rows: NDArray[np.int64]) -> None:
         of_unit = {"earlier": self.earlier, "steps_before": self.steps_before}
-        tensors, plain = take_apart(learning.tree() | of_unit)
+        tensors, plain = flatten(state.tree() | of_unit)
         if spoiled := sorted(
             name for name, each in tensors.items() if each.is_floating_point() and not bool(each.isfinite().all())
         ):
             raise DivergedError(
-                f"Weights must stay finite; after step {learning.step} of stage {learning.stage.name} these are not: "
+                f"Weights must stay finite; after step {state.step} of stage {state.stage.name} these are not: "
                 f"{', '.join(spoiled[:5])}{' ...' if len(spoiled) > 5 else ''}. This state was not saved; the one "
                 "before it is kept. Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate in a new run.",
                 rows=rows.tolist(),
             )
-        step = self.steps_before + learning.step
-        if process_number() == 0:
+        step = self.steps_before + state.step
+        if rank() == 0:
             self._generations.write(step, tensors, self._origin | {"state": plain})
             self._told(step)
         self._written_at = time.monotonic()

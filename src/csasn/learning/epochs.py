@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from csasn.config import Configuration
 from csasn.imaging.letterbox import as_images
 from csasn.imaging.transforms import apply, draw
-from csasn.learning.mixup import Mix, draw_cut, draw_mix, pasted
+from csasn.learning.mixup import Mix, draw_cutmix, draw_mixup, pasted
 from csasn.learning.monitoring.timing import Phases
 from csasn.learning.objective.labels import Labels
-from csasn.learning.rows import Cohort, FoldRows
+from csasn.learning.rows import FoldRows, LabelledRows
 from csasn.learning.sampling import batches, drawn
-from csasn.learning.scoring import Eyes, read_caches
+from csasn.learning.scoring import InputSource, read_caches
 from csasn.network.csasn import Given, Pairs
-from csasn.network.distributed import n_processes, process_number
+from csasn.network.distributed import rank, world_size
 
 VIEW_STREAM, MIX_STREAM = 2, 3  # keep these draws apart from others of the same seed and epoch
 
@@ -36,8 +36,8 @@ class Planned:
         process has as many parts as the others.
         """
         n_rows = len(self.rows)
-        most = max(1, n_rows // max(2, n_processes()))
-        mine = slice(process_number(), None, n_processes())
+        most = max(1, n_rows // max(2, world_size()))
+        mine = slice(rank(), None, world_size())
         return [part[mine] for part in np.array_split(np.arange(n_rows), min(n, most))]
 
 
@@ -67,18 +67,20 @@ def plan_epoch(
         Planned(
             rows=chosen,
             views=views.integers(n_views, size=len(chosen)),
-            mix=draw_cut(mixes, len(chosen), cutmix, size_px) if cutmix else draw_mix(mixes, len(chosen), mixup),
+            mix=draw_cutmix(mixes, len(chosen), cutmix, size_px) if cutmix else draw_mixup(mixes, len(chosen), mixup),
         )
         for chosen in batches(order, settings.batch_size)
     ]
 
 
-def labels_of(batch: Planned, cohort: Cohort, device: torch.device, part: NDArray[np.int64] | None = None) -> Labels:
+def labels_of(
+    batch: Planned, cohort: LabelledRows, device: torch.device, part: NDArray[np.int64] | None = None
+) -> Labels:
     """The labels of a part of a batch, or of the whole of it; two a row where rows are blended."""
     part = np.arange(len(batch.rows)) if part is None else part
     mix, n = batch.mix, len(part)
     places = part if mix is None else np.concatenate([part, mix.other[part]])
-    share = np.ones(n) if mix is None else np.repeat([mix.share, 1 - mix.share], n)
+    share = np.ones(n) if mix is None else np.repeat([mix.lam, 1 - mix.lam], n)
     rows = batch.rows[places]
     return Labels(
         row=torch.from_numpy(np.arange(len(places)) % n).to(device),
@@ -89,17 +91,17 @@ def labels_of(batch: Planned, cohort: Cohort, device: torch.device, part: NDArra
     )
 
 
-def look_at(
+def batch_inputs(
     batch: Planned,
     part: NDArray[np.int64],
-    eyes: Eyes,
+    inputs: InputSource,
     epoch: int,
     configuration: Configuration,
     *,
     used: list[str],
     phases: Phases,
 ) -> Given:
-    """What the trainee reads of a part of a batch: cached features of the used branches, or augmented images.
+    """What the module reads of a part of a batch: cached features of the used branches, or augmented images.
 
     Rows and their partners are looked at once, then blended: cached features and boxes of pixels here, the features
     of images in the network, which gets the pairs.
@@ -108,23 +110,23 @@ def look_at(
     wanted = part if mix is None else np.concatenate([part, mix.other[part]])
     places, at = np.unique(wanted, return_inverse=True)
     own, other = slice(None) if len(places) == n else at[:n], at[n:]
-    store_rows = eyes.cohort.store_rows[batch.rows[places]]
-    if eyes.caches is not None:
+    store_rows = inputs.cohort.store_rows[batch.rows[places]]
+    if inputs.caches is not None:
         with phases("decode"):
-            found = read_caches(eyes.caches, store_rows, batch.views[places], used, eyes.device)
+            found = read_caches(inputs.caches, store_rows, batch.views[places], used, inputs.device)
         if mix is None:
             return found
         with phases("augment"):
-            return {name: each.blended(own, other, mix.share) for name, each in found.items()}
+            return {name: each.blended(own, other, mix.lam) for name, each in found.items()}
     with phases("decode"):
-        images = as_images(eyes.source.store.pixels[store_rows]).to(eyes.device)
+        images = as_images(inputs.source.store.pixels[store_rows]).to(inputs.device)
     with phases("augment"):
         # Epochs beyond the cached views, so that fine-tuning shows changes that the frozen stage has not seen.
-        later = eyes.source.n_views + epoch
+        later = inputs.source.n_views + epoch
         draws = draw(configuration.augmentation, store_rows, seed=configuration.fit.seed, epoch=later)
         images = apply(images, draws)
         if mix is not None and mix.box is not None:
             images = pasted(images[own], images[other], mix.box)
     if mix is None or mix.box is not None:
         return images
-    return Pairs(images=images, own=own, other=other, share=mix.share)
+    return Pairs(images=images, own=own, other=other, lam=mix.lam)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,36 +18,39 @@ from csasn.errors import BadInputError, StorageError
 from csasn.files import storage_errors, write_json
 from csasn.imaging.views import PLAIN_VIEW, ViewSource
 from csasn.network.backbones import Branch, Features
+from csasn.progress import CountProgress
 
 BATCH_SIZE = 16  # images a forward pass; larger ones gain nothing on a CPU
 FLUSH_EVERY = 8  # batches between two points from which an interrupted computation goes on
-
-Progress = Callable[[int, int], object]
 
 
 class FeatureCache:
     """One branch's features of every view of every picture of a store: float16 memory maps in a folder.
 
-    With `n_left`, what the branch's last blocks read instead, so that fine-tuning runs those blocks alone.
+    With `n_blocks_left`, what the branch's last blocks read instead, so that fine-tuning runs those blocks alone.
 
-    `map.npy` (N, V, h, w, C) holds channels last, which is how the neck reads them fastest; `token.npy` (N, V, C)
+    `map.npy` (N, V, h, w, C) holds channels last, which is how the head reads them fastest; `token.npy` (N, V, C)
     exists for a transformer. `done.npy` (N, V) says which are computed, so that an interrupted run goes on. The
     folder's name is a hash of the branch's tensors and of everything that the views depend on.
     """
 
-    def __init__(self, folder: Path, *, branch: Branch, state_sha256: str, source: ViewSource, n_left: int = 0) -> None:
-        if n_left:
-            branch.require_blocks(n_left)
-        content = json.dumps([branch.name, state_sha256, branch.in_bfloat16, source.key(), *[n_left][: n_left > 0]])
+    def __init__(
+        self, folder: Path, *, branch: Branch, state_sha256: str, source: ViewSource, n_blocks_left: int = 0
+    ) -> None:
+        if n_blocks_left:
+            branch.require_blocks(n_blocks_left)
+        content = json.dumps(
+            [branch.name, state_sha256, branch.in_bfloat16, source.key(), *[n_blocks_left][: n_blocks_left > 0]]
+        )
         self.key = hashlib.sha256(content.encode()).hexdigest()
         self.folder = folder / f"features-{self.key}"
         self.branch = branch
-        self.n_left = n_left
+        self.n_blocks_left = n_blocks_left
         self.source = source
         self._arrays: dict[str, NDArray[np.generic]] = {}
         self._pending: list[tuple[NDArray[np.int64], int]] = []
 
-    def ensure(self, rows: NDArray[np.int64], views: range, *, progress: Progress | None = None) -> None:
+    def ensure(self, rows: NDArray[np.int64], views: range, *, progress: CountProgress | None = None) -> None:
         """Compute what is missing of these store rows and views; StorageError where the device is full.
 
         Of several processes that share the folder one computes, and the others wait and find it done.
@@ -55,7 +58,7 @@ class FeatureCache:
         with self._alone():
             self._compute(rows, views, progress)
 
-    def _compute(self, rows: NDArray[np.int64], views: range, progress: Progress | None) -> None:
+    def _compute(self, rows: NDArray[np.int64], views: range, progress: CountProgress | None) -> None:
         self._open()
         done = self._arrays["done"]
         missing = [(view, row) for view in views for row in np.unique(rows) if not done[row, view]]
@@ -84,7 +87,7 @@ class FeatureCache:
             raise BadInputError(f"{self.folder} lacks features that are asked for: run `csasn fit` again.")
         maps = torch.from_numpy(self._arrays["map"][rows, views]).permute(0, 3, 1, 2)
         token = torch.from_numpy(self._arrays["token"][rows, views]) if "token" in self._arrays else None
-        return Features(map=maps, token=token, n_left=self.n_left)
+        return Features(map=maps, token=token, n_blocks_left=self.n_blocks_left)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -100,7 +103,9 @@ class FeatureCache:
             os.close(handle)
 
     def _see(self, images: Tensor) -> Features:
-        seen: Features = self.branch.begin(images, n_left=self.n_left) if self.n_left else self.branch(images)
+        seen: Features = (
+            self.branch.begin(images, n_blocks_left=self.n_blocks_left) if self.n_blocks_left else self.branch(images)
+        )
         return seen
 
     def _open(self) -> None:

@@ -12,16 +12,16 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def shard_blocks(trainee: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """The trainee with every transformer block that is trained spread over the processes (FSDP2).
+def shard_blocks(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """The module with every transformer block that is trained spread over the processes (FSDP2).
 
     A block's weights are gathered when it is run and let go afterwards; its gradient and the optimiser's moments stay
     in parts. What is small, or is called past its own `forward`, stays whole: see `average_whole_gradients`.
     """
-    for module in trainee.modules():
-        if isinstance(module, Block) and any(each.requires_grad for each in module.parameters()):
-            fully_shard(module, mesh=mesh["data_parallel"])
-    return trainee
+    for layer in module.modules():
+        if isinstance(layer, Block) and any(each.requires_grad for each in layer.parameters()):
+            fully_shard(layer, mesh=mesh["data_parallel"])
+    return module
 
 
 def is_sharded(tensor: Tensor) -> bool:

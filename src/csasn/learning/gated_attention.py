@@ -91,7 +91,7 @@ def _standardise(module: GatedAttention, train: Bags) -> None:
 
 
 def _loss(module: GatedAttention, weighing: MultitaskLoss, bags: Bags) -> Tensor:
-    told = module(bags.embeddings, bags.present).told
+    told = module(bags.embeddings, bags.present).output
     loss: Tensor = weighing(told, Labels.plain(bags.class_index, bags.malignant))
     return loss
 

@@ -9,14 +9,14 @@ from csasn.config import Configuration, LossSettings, NetworkSettings, Sampling
 from csasn.learning.objective.labels import Labels, Whole
 from csasn.learning.objective.losses import MultitaskLoss
 from csasn.learning.objective.site_adversary import SiteAdversary, training_sites
-from csasn.learning.rows import Cohort
+from csasn.learning.rows import LabelledRows
 from csasn.network.backbones import Branch
-from csasn.network.csasn import Csasn, Given, Neck, Output
+from csasn.network.csasn import Csasn, FusionHead, Given, Output
 
 # Models that are CSASN with one branch; the other rival is no network.
 SINGLE_BRANCH = {"cnn-only": "cnn", "vit-only": "vit"}
 LOGISTIC_REGRESSION = "vit-logistic-regression"
-BRANCHES = "network.branches."  # prefix of the branches' tensors in a trainee's state
+BRANCHES = "network.branches."  # prefix of the branches' tensors in a module's state
 
 
 def network_settings(model: str, settings: NetworkSettings) -> NetworkSettings:
@@ -26,24 +26,24 @@ def network_settings(model: str, settings: NetworkSettings) -> NetworkSettings:
     return settings.model_copy(update={"branches": SINGLE_BRANCH[model]})
 
 
-class Trainee(nn.Module):
+class TrainingModule(nn.Module):
     """A network and its loss in one module, so that one forward pass gives the loss.
 
     It reads features of the branches (frozen stage), the activations below their last blocks, or images (fine-tuning).
     """
 
     def __init__(
-        self, network: Csasn, cohort: Cohort, train: NDArray[np.int64], settings: LossSettings, sampling: Sampling
+        self, network: Csasn, cohort: LabelledRows, train: NDArray[np.int64], settings: LossSettings, sampling: Sampling
     ) -> None:
         """`train`: the rows that the loss may count; no other row's label reaches it."""
         super().__init__()
         self.network = network
         n_images, n_unknown = cohort.shown(train, sampling)
-        flat = not hasattr(network.neck.head, "malignancy")
+        flat = not hasattr(network.head.output, "malignancy")
         adversary = None
         if settings.site_adversary:
             sites = training_sites(cohort.site, train, where="this fold")
-            adversary = SiteAdversary(network.neck.n_features, sites, largest=settings.site_adversary)
+            adversary = SiteAdversary(network.head.n_features, sites, largest=settings.site_adversary)
         self.loss = MultitaskLoss(
             cohort.classes, n_images, n_unknown=n_unknown, flat=flat, settings=settings, adversary=adversary
         )
@@ -54,17 +54,19 @@ class Trainee(nn.Module):
 
     def forward(self, given: Given, labels: Labels, whole: Whole | None = None) -> Tensor:
         """A batch with its labels to the scalar loss; `whole` where it is a part of a training step."""
-        shared = self.network.neck.last_shared()
+        shared = self.network.head.last_shared()
         return self.loss(self.read(given), labels, whole, shared)  # type: ignore[no-any-return]
 
 
-def build_trainee(
+def build_training_module(
     model: str,
     branches: dict[str, Branch],
-    cohort: Cohort,
+    cohort: LabelledRows,
     train: NDArray[np.int64],
     configuration: Configuration,
-) -> Trainee:
-    """A fresh neck over the given branches, with the loss that the training rows call for."""
-    neck = Neck(network_settings(model, configuration.network), cohort.classes).to(memory_format=torch.channels_last)
-    return Trainee(Csasn(branches, neck), cohort, train, configuration.loss, configuration.fit.sampling)
+) -> TrainingModule:
+    """A fresh head over the given branches, with the loss that the training rows call for."""
+    head = FusionHead(network_settings(model, configuration.network), cohort.classes).to(
+        memory_format=torch.channels_last
+    )
+    return TrainingModule(Csasn(branches, head), cohort, train, configuration.loss, configuration.fit.sampling)

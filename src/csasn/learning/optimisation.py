@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from csasn.config import FitSettings
 from csasn.learning.fsdp import is_sharded
-from csasn.learning.module import BRANCHES, Trainee
+from csasn.learning.module import BRANCHES, TrainingModule
 
 ABOVE = -1  # depth of everything above the branches
 ADVERSARY = "loss.adversary."  # prefix of the site head's parameters
@@ -30,7 +30,7 @@ class Stage:
     learning_rate: float
 
 
-def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> list[dict[str, object]]:
+def parameter_groups(module: TrainingModule, stage: Stage, settings: FitSettings) -> list[dict[str, object]]:
     """AdamW groups: matrices decay, vectors (biases, norms, task weights) do not; branches only in fine-tuning.
 
     In fine-tuning everything above the branches takes ten times the stage's rate, a branch's last block the rate
@@ -39,9 +39,9 @@ def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> l
     learned task weights have a rate of their own.
     """
     groups: dict[tuple[int, bool, str, bool], list[nn.Parameter]] = {}
-    depths = _depths(trainee)
+    depths = _depths(module)
     n_blocks = settings.finetune_blocks or max(depths.values(), default=0) + 1
-    for name, parameter in trainee.named_parameters():
+    for name, parameter in module.named_parameters():
         depth = depths.get(name, ABOVE)
         parameter.requires_grad_(depth < n_blocks if stage.name == "finetune" else depth == ABOVE)
         if parameter.requires_grad:
@@ -62,9 +62,9 @@ def parameter_groups(trainee: Trainee, stage: Stage, settings: FitSettings) -> l
     ]
 
 
-def _depths(trainee: Trainee) -> dict[str, int]:
+def _depths(module: TrainingModule) -> dict[str, int]:
     """How many blocks of its branch lie above each branch parameter."""
-    branches = trainee.network.branches.items()
+    branches = module.network.branches.items()
     return {
         f"{BRANCHES}{kind}.{name}": depth
         for kind, branch in branches
@@ -81,22 +81,22 @@ def rate_schedule(
     all along, so that every process of a parallel training sees the same graph.
     """
 
-    def course(depth: int | None) -> Callable[[int], float]:
+    def stage_run(depth: int | None) -> Callable[[int], float]:
         joins = (depth or 0) * settings.finetune_unfreeze_epochs * n_steps_an_epoch
         return lambda step: rate_factor(step, n_steps, settings.warmup_fraction) if step >= joins else 0.0
 
-    courses = [course(group["depth"]) for group in optimizer.param_groups]
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, courses)
+    stage_runs = [stage_run(group["depth"]) for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, stage_runs)
 
 
-def training_mode(trainee: Trainee, stage: Stage) -> None:
+def training_mode(module: TrainingModule, stage: Stage) -> None:
     """Training mode, but the branches keep their BatchNorm statistics: few patients would spoil them."""
-    trainee.train()
-    for branch in trainee.network.branches.values():
+    module.train()
+    for branch in module.network.branches.values():
         branch.train(stage.name == "finetune")
-        for module in branch.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        for layer in branch.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
 
 
 def rate_factor(step: int, n_steps: int, warmup_fraction: float) -> float:

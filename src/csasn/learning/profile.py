@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from csasn.learning.fit import stages_of
-from csasn.learning.module import build_trainee
+from csasn.learning.module import build_training_module
 from csasn.learning.monitoring.timing import Phases
 from csasn.learning.recovery.lock import trainer_lock
 from csasn.learning.rows import FoldRows, folds_of
-from csasn.learning.session import open_workshop, start_fabric
-from csasn.learning.state import Learning
-from csasn.learning.training import Course, train_stage
-from csasn.progress import Report
+from csasn.learning.session import open_session, start_fabric
+from csasn.learning.state import TrainingState
+from csasn.learning.training import StageRun, train_stage
+from csasn.progress import Progress
 from csasn.runs import CSASN, Run
 
 N_WARM_UP, N_MEASURED = 3, 10  # steps; the first ones also lay out memory
@@ -28,7 +28,7 @@ class StepProfile:
     seconds: dict[str, float]
 
 
-def profile_run(run: Run, *, report: Report) -> list[StepProfile]:
+def profile_run(run: Run, *, progress: Progress) -> list[StepProfile]:
     """Time training steps of CSASN on the first fold's rows, stage by stage; only the caches are written to the run.
 
     Raises what `fit_run` raises before it trains, and LockedError while a process trains in the folder.
@@ -41,29 +41,29 @@ def profile_run(run: Run, *, report: Report) -> list[StepProfile]:
     rows = FoldRows(fold=fold.fold, train=np.resize(fold.train, n_rows), tuning=fold.tuning[:1])
     with trainer_lock(run.folder):
         fabric = start_fabric(settings)
-        workshop = open_workshop(run, device=fabric.device, report=report)
+        session = open_session(run, device=fabric.device, progress=progress)
         seen = np.unique(np.concatenate([rows.train, rows.tuning]))
-        workshop.ensure(seen, range(settings.cached_views), report=report)
-        trainee = build_trainee(CSASN, workshop.branches, workshop.cohort, fold.train, configuration)
+        session.ensure(seen, range(settings.cached_views), progress=progress)
+        module = build_training_module(CSASN, session.branches, session.cohort, fold.train, configuration)
         profiles = []
         for stage in stages_of(settings):
             phases = Phases(exact=True)
 
-            def after_step(learning: Learning, n_steps: int, _: float, *, phases: Phases = phases) -> None:
-                report(f"steps of stage {learning.stage.name}", learning.step, n_steps)
-                if learning.step == N_WARM_UP:
+            def after_step(state: TrainingState, n_steps: int, _: float, *, phases: Phases = phases) -> None:
+                progress(f"steps of stage {state.stage.name}", state.step, n_steps)
+                if state.step == N_WARM_UP:
                     phases.clear()
 
-            course = Course(
+            stage_run = StageRun(
                 fabric=fabric,
-                trainee=trainee,
-                eyes=workshop.eyes(frozen=stage.name == "frozen"),
+                module=module,
+                inputs=session.inputs(frozen=stage.name == "frozen"),
                 rows=rows,
                 stage=replace(stage, n_epochs=1),
                 configuration=configuration,
                 phases=phases,
             )
-            train_stage(course, follow=after_step)
+            train_stage(stage_run, on_step=after_step)
             profiles.append(
                 StepProfile(
                     stage=stage.name,

@@ -4,18 +4,18 @@ import time
 
 from csasn.errors import StoppedError
 from csasn.learning.monitoring.journal import Journal
-from csasn.learning.state import Learning
-from csasn.progress import Report
+from csasn.learning.state import TrainingState
+from csasn.progress import Progress
 
 EVERY_S = 5.0  # between two records of a step; epochs are always recorded
 
 
-class Follower:
+class ProgressReporter:
     """Follows one model on one fold; steps are counted through all of its stages."""
 
-    def __init__(self, report: Report, journal: Journal, *, what: str, model: str, fold: int, n_steps: int) -> None:
+    def __init__(self, progress: Progress, journal: Journal, *, what: str, model: str, fold: int, n_steps: int) -> None:
         """`what`: the bar's text; `n_steps`: all planned steps of the unit."""
-        self._report, self._journal, self._what, self._n_steps = report, journal, what, n_steps
+        self._report, self._journal, self._what, self._n_steps = progress, journal, what, n_steps
         self._unit: dict[str, int | str] = {"model": model, "fold": fold}
         self._started_at = self._told_at = time.monotonic()
         self._n_followed = 0
@@ -25,11 +25,11 @@ class Follower:
         self._started_at = time.monotonic()
         self._journal.record("started", **self._unit, step=step, n_steps=self._n_steps)
 
-    def step(self, learning: Learning, n_steps: int, loss: float, *, steps_before: int) -> None:
+    def step(self, state: TrainingState, n_steps: int, loss: float, *, steps_before: int) -> None:
         """One step of a stage of `n_steps` is done; `steps_before`: those of the earlier stages."""
         self._n_followed += 1
-        step, history, now = steps_before + learning.step, learning.history, time.monotonic()
-        epoch_over = learning.step * learning.stage.n_epochs == len(history) * n_steps
+        step, history, now = steps_before + state.step, state.history, time.monotonic()
+        epoch_over = state.step * state.stage.n_epochs == len(history) * n_steps
         auroc = history[-1]["tuning_auroc"] if history else None
         words = f"loss {loss:.3f}" + ("" if auroc is None else f", tuning AUROC {auroc:.3f}")
         self._report(self._what, step, self._n_steps, words)
@@ -40,7 +40,7 @@ class Follower:
         self._journal.record(
             "step",
             **at,
-            stage=learning.stage.name,
+            stage=state.stage.name,
             epoch=len(history) - 1 if epoch_over else len(history),
             loss=loss,
             seconds_a_step=(now - self._started_at) / self._n_followed,

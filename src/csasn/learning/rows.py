@@ -42,7 +42,7 @@ def labels(manifest: pl.DataFrame, classes: ClassList) -> tuple[NDArray[np.int64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cohort:
+class LabelledRows:
     """The manifest's rows as arrays, in its order; every fold is a choice of rows.
 
     `store_rows` (N,) into the pixel store; `class_index` (N,), -1 for unknown; `malignant` (N,) bool; `patient` and
@@ -81,11 +81,11 @@ class FoldRows:
     tuning: NDArray[np.int64]
 
 
-def cohort_of(run: Run, store: PixelStore) -> Cohort:
+def labelled_rows(run: Run, store: PixelStore) -> LabelledRows:
     """The run's manifest as arrays over a pixel store."""
     manifest, classes = run.manifest(), run.classes()
     class_index, malignant = labels(manifest, classes)
-    return Cohort(
+    return LabelledRows(
         classes=classes,
         store_rows=store.rows(manifest["sha256"].to_list()),
         class_index=class_index,

@@ -10,22 +10,22 @@ from torch import Tensor, distributed
 
 from csasn.imaging.views import ViewSource
 from csasn.learning.features import FeatureCache
-from csasn.learning.module import Trainee
-from csasn.learning.rows import Cohort
+from csasn.learning.module import TrainingModule
+from csasn.learning.rows import LabelledRows
 from csasn.network.backbones import Features
-from csasn.network.distributed import n_processes, process_number
+from csasn.network.distributed import rank, world_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Eyes:
-    """How rows become what a trainee reads: cached features, or images where `caches` is None."""
+class InputSource:
+    """How rows become what a module reads: cached features, or images where `caches` is None."""
 
-    cohort: Cohort
+    cohort: LabelledRows
     source: ViewSource
     caches: dict[str, FeatureCache] | None
     device: torch.device
 
-    def look(self, rows: NDArray[np.int64], views: NDArray[np.int64], used: list[str]) -> dict[str, Features] | Tensor:
+    def batch(self, rows: NDArray[np.int64], views: NDArray[np.int64], used: list[str]) -> dict[str, Features] | Tensor:
         """One view of each manifest row: features of the used branches, or images (all of one view)."""
         store_rows = self.cohort.store_rows[rows]
         if self.caches is None:
@@ -46,22 +46,24 @@ def read_caches(
 
 @torch.no_grad()
 def log_probabilities(
-    trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int = 32
+    module: TrainingModule, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int = 32
 ) -> Tensor:
     """Log-probabilities (len(rows), K) in evaluation mode, averaged over the first views and renormalised.
 
     Processes that train together read a share of the rows each, and all of them get all.
     """
-    if 1 < n_processes() <= len(rows):
-        return _read_together(trainee, eyes, rows, n_views=n_views, batch_size=batch_size)
-    return _read_alone(trainee, eyes, rows, n_views=n_views, batch_size=batch_size)
+    if 1 < world_size() <= len(rows):
+        return _read_together(module, inputs, rows, n_views=n_views, batch_size=batch_size)
+    return _read_alone(module, inputs, rows, n_views=n_views, batch_size=batch_size)
 
 
-def _read_together(trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int) -> Tensor:
-    n = n_processes()
-    own = rows[process_number() :: n]
+def _read_together(
+    module: TrainingModule, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int
+) -> Tensor:
+    n = world_size()
+    own = rows[rank() :: n]
     evened = np.resize(own, -(-len(rows) // n))  # as many batches in every process: blocks in parts are gathered by all
-    mine = _read_alone(trainee, eyes, evened, n_views=n_views, batch_size=batch_size)[: len(own)]
+    mine = _read_alone(module, inputs, evened, n_views=n_views, batch_size=batch_size)[: len(own)]
     parts: list[Tensor] = [mine] * n
     distributed.all_gather_object(parts, mine)
     read = mine.new_empty(len(rows), mine.shape[1])
@@ -70,19 +72,21 @@ def _read_together(trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_v
     return read
 
 
-def _read_alone(trainee: Trainee, eyes: Eyes, rows: NDArray[np.int64], *, n_views: int, batch_size: int) -> Tensor:
-    trainee.eval()
-    used = trainee.network.neck.used
+def _read_alone(
+    module: TrainingModule, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int
+) -> Tensor:
+    module.eval()
+    used = module.network.head.used
     read = []
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
-        looks = [eyes.look(chosen, np.full(len(chosen), view), used) for view in range(n_views)]
-        logits = torch.stack([trainee.read(look).logits.log_softmax(dim=1) for look in looks]).mean(dim=0)
+        looks = [inputs.batch(chosen, np.full(len(chosen), view), used) for view in range(n_views)]
+        logits = torch.stack([module.read(look).logits.log_softmax(dim=1) for look in looks]).mean(dim=0)
         read.append(logits.log_softmax(dim=1).cpu())
     return torch.cat(read)
 
 
-def tuning_loss(log_probability: Tensor, cohort: Cohort, rows: NDArray[np.int64]) -> float:
+def tuning_loss(log_probability: Tensor, cohort: LabelledRows, rows: NDArray[np.int64]) -> float:
     """Mean over the classes of the mean of -log p(label): every class counts the same, however rare.
 
     A row known only as malignant or not is labelled by its group, which then counts as one more class.
@@ -98,7 +102,7 @@ def tuning_loss(log_probability: Tensor, cohort: Cohort, rows: NDArray[np.int64]
     return float(np.mean([losses[stratum == each].mean() for each in np.unique(stratum)]))
 
 
-def tuning_auroc(log_probability: Tensor, cohort: Cohort, rows: NDArray[np.int64]) -> float | None:
+def tuning_auroc(log_probability: Tensor, cohort: LabelledRows, rows: NDArray[np.int64]) -> float | None:
     """Macro one-vs-rest AUROC per image over the classes with both kinds of row; None where there is none."""
     known = cohort.class_index[rows] >= 0
     index, probability = cohort.class_index[rows][known], log_probability.exp().numpy()[known]

@@ -19,23 +19,23 @@ from csasn.imaging.views import ViewSource
 from csasn.learning.features import FeatureCache
 from csasn.learning.fsdp import shard_blocks
 from csasn.learning.malloc import keep_freed_memory
-from csasn.learning.rows import Cohort, cohort_of
-from csasn.learning.scoring import Eyes
+from csasn.learning.rows import LabelledRows, labelled_rows
+from csasn.learning.scoring import InputSource
 from csasn.network.backbones import Branch
 from csasn.network.precision import computes_bfloat16
 from csasn.network.weights import Provenance, build_branches
-from csasn.progress import Report
+from csasn.progress import Progress
 from csasn.runs import Run
 
 LONGEST_WAIT = timedelta(days=2)  # for the first process, which computes the cached features while others wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workshop:
+class Session:
     """Everything that fit and predict share: the rows, the branches with their weights, and the cached views."""
 
     run: Run
-    cohort: Cohort
+    cohort: LabelledRows
     source: ViewSource
     branches: dict[str, Branch]
     origins: dict[str, Provenance]
@@ -43,30 +43,30 @@ class Workshop:
     activations: dict[str, FeatureCache]
     device: torch.device
 
-    def eyes(self, *, frozen: bool) -> Eyes:
+    def inputs(self, *, frozen: bool) -> InputSource:
         """How rows are looked at: by cached features while the branches are frozen.
 
         Afterwards by what the blocks that are trained read, or by pixels where all of them are.
         """
         caches = self.caches if frozen else self.activations or None
-        return Eyes(cohort=self.cohort, source=self.source, caches=caches, device=self.device)
+        return InputSource(cohort=self.cohort, source=self.source, caches=caches, device=self.device)
 
-    def ensure(self, rows: NDArray[np.int64], views: range, *, report: Report) -> None:
+    def ensure(self, rows: NDArray[np.int64], views: range, *, progress: Progress) -> None:
         """Compute what is missing in the caches of these manifest rows and views."""
         for kind, caches in (("maps", self.caches), ("activations", self.activations)):
             for name, cache in caches.items():
-                progress = partial(report, f"{kind} of {self.branches[name].name}")
-                cache.ensure(self.cohort.store_rows[rows], views, progress=progress)
+                counted = partial(progress, f"{kind} of {self.branches[name].name}")
+                cache.ensure(self.cohort.store_rows[rows], views, progress=counted)
 
 
-def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop:
+def open_session(run: Run, *, device: torch.device, progress: Progress) -> Session:
     """Pixel store, branches with their weights, and feature caches of a run."""
     configuration = run.configuration
     settings = configuration.fit
     torch.manual_seed(settings.seed)
     cache = run.path("cache")
-    progress = partial(report, "preprocessing images")
-    store = open_store(run.manifest(), run.images_root(), cache, configuration.imaging, progress=progress)
+    counted = partial(progress, "preprocessing images")
+    store = open_store(run.manifest(), run.images_root(), cache, configuration.imaging, progress=counted)
     branches, origins = build_branches(
         configuration.network,
         weights=settings.weights,
@@ -82,15 +82,19 @@ def open_workshop(run: Run, *, device: torch.device, report: Report) -> Workshop
     caches, activations = (
         {
             name: FeatureCache(
-                cache, branch=branch, state_sha256=origins[name].state_sha256, source=source, n_left=n_left
+                cache,
+                branch=branch,
+                state_sha256=origins[name].state_sha256,
+                source=source,
+                n_blocks_left=n_blocks_left,
             )
             for name, branch in branches.items()
         }
-        for n_left in (0, n_blocks)
+        for n_blocks_left in (0, n_blocks)
     )
-    return Workshop(
+    return Session(
         run=run,
-        cohort=cohort_of(run, store),
+        cohort=labelled_rows(run, store),
         source=source,
         branches=branches,
         origins=origins,

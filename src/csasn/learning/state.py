@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from csasn.errors import MismatchError
 from csasn.learning.fsdp import spread, whole
-from csasn.learning.module import BRANCHES, Trainee
+from csasn.learning.module import BRANCHES, TrainingModule
 from csasn.learning.optimisation import MovingAverage, Stage, copied
 
 BEFORE = -1  # the "epoch" of what a stage started from
@@ -16,17 +16,17 @@ HistoryRow = dict[str, Any]  # the columns of history.csv, and under "weights" w
 
 
 @dataclass(kw_only=True, slots=True)
-class Learning:
+class TrainingState:
     """A stage in progress: what learns, how it is changed, how far it is, and how well it went.
 
-    `learner` is the part of the trainee that is averaged, evaluated and kept. `step` counts finished steps, and with
+    `learner` is the part of the module that is averaged, evaluated and kept. `step` counts finished steps, and with
     them the position of the sampler: the epoch's plan depends on its number alone. `loss_sum` and `seconds` are of
     the epoch so far. `best` is the learner's state at the epoch with the lowest tuning loss, BEFORE where that is what
     the stage started from.
     """
 
     stage: Stage
-    trainee: Trainee
+    module: TrainingModule
     learner: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
@@ -56,7 +56,7 @@ class Learning:
 
         Processes that keep parts of it have to ask together; each then has all of it.
         """
-        trainee = self.trainee.state_dict()
+        module = self.module.state_dict()
         frozen = self.stage.name == "frozen"
         tree: dict[str, Any] = {
             "stage": self.stage.name,
@@ -66,7 +66,7 @@ class Learning:
             "best_loss": self.best_loss,
             "best_epoch": self.best_epoch,
             "stage_history": self.history,
-            "trainee": {name: each for name, each in trainee.items() if not (frozen and name.startswith(BRANCHES))},
+            "module": {name: each for name, each in module.items() if not (frozen and name.startswith(BRANCHES))},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "average": {"n_steps": self.average.n_steps, "state": self.average.state},
@@ -79,9 +79,9 @@ class Learning:
     def load(self, tree: dict[str, Any]) -> None:
         """Go back to a state that `tree` gave; MismatchError where it does not fit this network or optimiser."""
         try:
-            own = self.trainee.state_dict()
-            given = {name: spread(each, own[name]) if name in own else each for name, each in tree["trainee"].items()}
-            missing, unexpected = self.trainee.load_state_dict(given, strict=False)
+            own = self.module.state_dict()
+            given = {name: spread(each, own[name]) if name in own else each for name, each in tree["module"].items()}
+            missing, unexpected = self.module.load_state_dict(given, strict=False)
             if unexpected or not all(self.stage.name == "frozen" and name.startswith(BRANCHES) for name in missing):
                 raise ValueError(f"missing {missing}, unexpected {unexpected}")
             of_learner = self.learner.state_dict()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.network.distributed import BatchNorm2d
-from csasn.network.fused_pooling import over_channels, over_places
+from csasn.network.fused_pooling import over_channels, over_positions
 
 # Which parts act, in turn.
 ORDERS = {
@@ -55,7 +55,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, C, h, w) -> the same map, to go on with, and its gate (B, C, 1, 1) in (0, 1)."""
-        features, average, peak = over_places(features)
+        features, average, peak = over_positions(features)
         pooled = torch.cat([average, peak]).flatten(1)
         average_told, peak_told = self.excite(torch.relu(self.squeeze(pooled))).chunk(2)
         return features, torch.sigmoid(average_told + peak_told)[:, :, None, None]

@@ -27,23 +27,23 @@ class Features:
     Attributes:
         map: feature map (B, C, h, w).
         token: the transformer's class token (B, C); None for a convolutional branch, which has none.
-        n_left: last blocks of the branch that have still to be run; 0 for finished features. Where it is not 0, the
-            map is what the first of those blocks reads, a transformer's tokens as (B, C, T, 1).
+        n_blocks_left: last blocks of the branch that have still to be run; 0 for finished features. Else the map is
+            what the first of those blocks reads, a transformer's tokens as (B, C, T, 1).
     """
 
     map: Tensor
     token: Tensor | None
-    n_left: int = 0
+    n_blocks_left: int = 0
 
     def to(self, device: torch.device) -> "Features":
         """The same features on a device."""
         token = None if self.token is None else self.token.to(device)
         return replace(self, map=self.map.to(device), token=token)
 
-    def blended(self, own: NDArray[np.int64] | slice, other: NDArray[np.int64], share: float) -> "Features":
-        """Rows `own`, each blended with the row in the same place of `other`: share * own + (1 - share) * other."""
-        token = None if self.token is None else torch.lerp(self.token[other], self.token[own], share)
-        return replace(self, map=torch.lerp(self.map[other], self.map[own], share), token=token)
+    def blended(self, own: NDArray[np.int64] | slice, other: NDArray[np.int64], lam: float) -> "Features":
+        """Rows `own`, each blended with the row in the same place of `other`: lam * own + (1 - lam) * other."""
+        token = None if self.token is None else torch.lerp(self.token[other], self.token[own], lam)
+        return replace(self, map=torch.lerp(self.map[other], self.map[own], lam), token=token)
 
 
 class Branch(nn.Module):
@@ -82,8 +82,8 @@ class Branch(nn.Module):
         """Grey images (B, 1, H, W) as the backbone takes them, (B, 3, H, W)."""
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
-    def begin(self, images: Tensor, *, n_left: int) -> Features:
-        """Images (B, 1, H, W) -> what the last `n_left` blocks read."""
+    def begin(self, images: Tensor, *, n_blocks_left: int) -> Features:
+        """Images (B, 1, H, W) -> what the last `n_blocks_left` blocks read."""
         raise NotImplementedError
 
     def finish(self, below: Features) -> Features:
@@ -101,15 +101,15 @@ class Branch(nn.Module):
         top = max(layers.values())
         return {f"backbone.{name}": top - layer for name, layer in layers.items()}
 
-    def require_blocks(self, n_left: int) -> None:
+    def require_blocks(self, n_blocks_left: int) -> None:
         """Refuse, with BadInputError, to cut off every block, or a network of another make."""
         known = isinstance(self.backbone, EfficientNet | VisionTransformer)
-        if known and n_left < len(self.backbone.blocks):  # type: ignore[arg-type]
+        if known and n_blocks_left < len(self.backbone.blocks):  # type: ignore[arg-type]
             return
         found = f"{len(self.backbone.blocks)} blocks" if known else "no blocks that are known here"  # type: ignore[arg-type]
         raise BadInputError(
-            f"fit.finetune_blocks must leave at least one block of each branch below the cut; received {n_left}, and "
-            f"{self.name} has {found}. Give fewer, or 0 to train every block from pixels."
+            f"fit.finetune_blocks must leave at least one block of each branch below the cut; received "
+            f"{n_blocks_left}, and {self.name} has {found}. Give fewer, or 0 to train every block from pixels."
         )
 
 
@@ -121,18 +121,18 @@ class CnnBranch(Branch):
         found = self.encode(images)
         return Features(map=found.permute(0, 3, 1, 2) if gives_channels_last(self.backbone) else found, token=None)
 
-    def begin(self, images: Tensor, *, n_left: int) -> Features:
-        """Images (B, 1, H, W) -> what the last `n_left` stages read."""
+    def begin(self, images: Tensor, *, n_blocks_left: int) -> Features:
+        """Images (B, 1, H, W) -> what the last `n_blocks_left` stages read."""
         net = self.backbone
         with bfloat16(images.device, enabled=self.in_bfloat16):
-            below = net.blocks[:-n_left](net.bn1(net.conv_stem(self.standardised(images))))  # type: ignore[index, operator]
-        return Features(map=below.float(), token=None, n_left=n_left)
+            below = net.blocks[:-n_blocks_left](net.bn1(net.conv_stem(self.standardised(images))))  # type: ignore[index, operator]
+        return Features(map=below.float(), token=None, n_blocks_left=n_blocks_left)
 
     def finish(self, below: Features) -> Features:
         """The last stages on what `begin` gave -> map (B, C, h, w)."""
         net = self.backbone
         with bfloat16(below.map.device, enabled=self.in_bfloat16):
-            above = net.bn2(net.conv_head(net.blocks[-below.n_left :](below.map.float())))  # type: ignore[index, operator]
+            above = net.bn2(net.conv_head(net.blocks[-below.n_blocks_left :](below.map.float())))  # type: ignore[index, operator]
         return Features(map=above.float(), token=None)
 
 
@@ -143,19 +143,19 @@ class VitBranch(Branch):
         """Images (B, 1, H, W) -> map (B, C, H/32, W/32), area-averaged from the patches, and class token (B, C)."""
         return self.laid_out(self.encode(images))
 
-    def begin(self, images: Tensor, *, n_left: int) -> Features:
-        """Images (B, 1, H, W) -> the tokens that the last `n_left` blocks read, as (B, C, T, 1)."""
+    def begin(self, images: Tensor, *, n_blocks_left: int) -> Features:
+        """Images (B, 1, H, W) -> the tokens that the last `n_blocks_left` blocks read, as (B, C, T, 1)."""
         net: VisionTransformer = self.backbone  # type: ignore[assignment]
         with bfloat16(images.device, enabled=self.in_bfloat16):
             embedded = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(self.standardised(images)))))
-            tokens = net.blocks[:-n_left](embedded)
-        return Features(map=tokens.float().transpose(1, 2)[..., None], token=None, n_left=n_left)
+            tokens = net.blocks[:-n_blocks_left](embedded)
+        return Features(map=tokens.float().transpose(1, 2)[..., None], token=None, n_blocks_left=n_blocks_left)
 
     def finish(self, below: Features) -> Features:
         """The last blocks on what `begin` gave -> map (B, C, h, w) and class token (B, C)."""
         net: VisionTransformer = self.backbone  # type: ignore[assignment]
         with bfloat16(below.map.device, enabled=self.in_bfloat16):
-            tokens = net.norm(net.blocks[-below.n_left :](below.map.float()[..., 0].transpose(1, 2)))
+            tokens = net.norm(net.blocks[-below.n_blocks_left :](below.map.float()[..., 0].transpose(1, 2)))
         return self.laid_out(tokens.float())
 
     @property

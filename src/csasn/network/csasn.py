@@ -22,13 +22,13 @@ from csasn.schema import ClassList
 class Pairs:
     """Images (B', 1, H, W), and the two of them (B,) whose features are blended to make each row of a batch.
 
-    See `Features.blended`: row i is share * own[i] + (1 - share) * other[i].
+    See `Features.blended`: row i is lam * own[i] + (1 - lam) * other[i].
     """
 
     images: Tensor
     own: NDArray[np.int64] | slice
     other: NDArray[np.int64]
-    share: float
+    lam: float
 
 
 Given = Tensor | Pairs | dict[str, Features]  # images, pairs of images to blend, or features by branch
@@ -59,7 +59,7 @@ class Output:
     embedding: Tensor
 
 
-class Neck(nn.Module):
+class FusionHead(nn.Module):
     """Everything above the branches: fusion, attention, classifier and heads; it learns from cached features too.
 
     The class token has no place on a map: in map fusion it joins the embedding after pooling, standardised. In
@@ -90,7 +90,7 @@ class Neck(nn.Module):
         self.token_norm = BatchNorm1d(settings.vit_channels) if has_token else None
         self.dropout = nn.Dropout(settings.dropout)
         self.n_features = n_features + (settings.vit_channels if has_token else 0)
-        self.head = HEADS[settings.head](self.n_features, classes)
+        self.output = HEADS[settings.head](self.n_features, classes)
 
     def forward(self, branches: dict[str, Features]) -> Output:
         """Features by branch name ("vit", "cnn") -> logits and intermediates."""
@@ -100,11 +100,11 @@ class Neck(nn.Module):
         if self.token_norm is not None:
             token = self.token_norm(branches["vit"].token.float())  # type: ignore[union-attr]  # a transformer's
             embedding = torch.cat([embedding, self.token_dropout(token)], dim=1)
-        told = self.head(self.dropout(embedding))
+        output = self.output(self.dropout(embedding))
         return Output(
-            logits=told.logits,
-            malignancy=told.malignancy,
-            energy=told.energy,
+            logits=output.logits,
+            malignancy=output.malignancy,
+            energy=output.energy,
             features=branches,
             fused_map=fused,
             channel_gate=attended.channel_gate,
@@ -121,10 +121,10 @@ class Neck(nn.Module):
 class Csasn(nn.Module):
     """The whole network, from grey images (B, 1, H, W) in [0, 1] to logits and named intermediates."""
 
-    def __init__(self, branches: dict[str, Branch], neck: Neck) -> None:
+    def __init__(self, branches: dict[str, Branch], head: FusionHead) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict({name: branches[name] for name in neck.used})
-        self.neck = neck
+        self.branches = nn.ModuleDict({name: branches[name] for name in head.used})
+        self.head = head
 
     def forward(self, given: Given) -> Output:
         """Images (B, 1, H, W) in [0, 1], pairs of them, or features by branch, finished or not -> Output."""
@@ -132,16 +132,16 @@ class Csasn(nn.Module):
             features = {name: branch(given) for name, branch in self.branches.items()}
         elif isinstance(given, Pairs):
             features = {
-                name: branch(given.images).blended(given.own, given.other, given.share)
+                name: branch(given.images).blended(given.own, given.other, given.lam)
                 for name, branch in self.branches.items()
             }
         else:
             features = {name: self._finished(name, given[name]) for name in self.branches}
-        output: Output = self.neck(features)
+        output: Output = self.head(features)
         return output
 
     def _finished(self, name: str, features: Features) -> Features:
-        return self.branches[name].finish(features) if features.n_left else features  # type: ignore[operator]
+        return self.branches[name].finish(features) if features.n_blocks_left else features  # type: ignore[operator]
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:
@@ -149,6 +149,6 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
     parts: dict[str, int] = {}
     for name, parameter in network.named_parameters():
         path = name.split(".")
-        part = path[1] if path[0] in ("branches", "neck") else path[0]
+        part = path[1] if path[0] in ("branches", "head") else path[0]
         parts[part] = parts.get(part, 0) + parameter.numel()
     return parts

@@ -7,19 +7,19 @@ from torch import Tensor, distributed, nn
 from torch.autograd import Function
 
 
-def n_processes() -> int:
+def world_size() -> int:
     """How many processes share the work; 1 where there is no parallel training."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
-def process_number() -> int:
+def rank() -> int:
     """Which of them this one is, from 0."""
-    return distributed.get_rank() if n_processes() > 1 else 0
+    return distributed.get_rank() if world_size() > 1 else 0
 
 
-def total(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """The sum of a tensor over all processes, with its gradient; the tensor itself where there is one process."""
-    return _Total.apply(tensor) if n_processes() > 1 else tensor
+    return _Total.apply(tensor) if world_size() > 1 else tensor
 
 
 class _Total(Function):
@@ -47,14 +47,14 @@ class _OverAllProcesses(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, C, ...) -> the same shape."""
-        if not self.training or n_processes() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(features)
         axes = [0, *range(2, features.ndim)]
         column = (1, -1, *(1,) * (features.ndim - 2))
-        n = total(features.new_tensor(features.numel() // features.shape[1]))
-        mean = total(features.sum(axes)) / n
+        n = all_reduce_sum(features.new_tensor(features.numel() // features.shape[1]))
+        mean = all_reduce_sum(features.sum(axes)) / n
         centred = features - mean.view(column)
-        variance = total(centred.square().sum(axes)) / n
+        variance = all_reduce_sum(centred.square().sum(axes)) / n
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr, arg-type]
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)  # type: ignore[union-attr, arg-type]

@@ -7,7 +7,7 @@ from torch.autograd import Function
 from torch.nn import functional
 
 
-def over_places(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def over_positions(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Map (B, C, h, w) -> the same map, its mean and its maximum over the places, (B, C, 1, 1) each."""
     return _OverPlaces.apply(features)  # type: ignore[no-any-return]
 

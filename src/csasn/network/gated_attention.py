@@ -15,10 +15,10 @@ DROPOUT = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attended:
-    """What the heads tell of each bag, and how much each of its images counts, (B, I), sum one, 0 where padded."""
+    """Logits of each bag, and the attention weights of its images, (B, I), sum one, 0 where padded."""
 
-    told: HeadOutput
-    attention: Tensor
+    output: HeadOutput
+    weights: Tensor
 
 
 class GatedAttention(nn.Module):
@@ -35,16 +35,16 @@ class GatedAttention(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("sd", torch.ones(n_features))
-        self.content = nn.Linear(n_features, WIDTH)
-        self.gate = nn.Linear(n_features, WIDTH)
-        self.worth = nn.Linear(WIDTH, 1, bias=False)
+        self.V = nn.Linear(n_features, WIDTH)
+        self.U = nn.Linear(n_features, WIDTH)
+        self.w = nn.Linear(WIDTH, 1, bias=False)
         self.dropout = nn.Dropout(DROPOUT)
         self.head = HEADS[settings.head](n_features, classes)
 
     def forward(self, embeddings: Tensor, present: Tensor) -> Attended:
         """Embeddings (B, I, D) of padded bags and which of their places hold an image (B, I) bool."""
         h = (embeddings - self.mean) / self.sd
-        worth: Tensor = self.worth(torch.tanh(self.content(h)) * torch.sigmoid(self.gate(h)))[..., 0]
-        attention = worth.masked_fill(~present, -torch.inf).softmax(dim=1)
-        pooled = (attention[..., None] * h.masked_fill(~present[..., None], 0.0)).sum(dim=1)
-        return Attended(told=self.head(self.dropout(pooled)), attention=attention)
+        scores: Tensor = self.w(torch.tanh(self.V(h)) * torch.sigmoid(self.U(h)))[..., 0]
+        weights = scores.masked_fill(~present, -torch.inf).softmax(dim=1)
+        pooled = (weights[..., None] * h.masked_fill(~present[..., None], 0.0)).sum(dim=1)
+        return Attended(output=self.head(self.dropout(pooled)), weights=weights)

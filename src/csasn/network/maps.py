@@ -45,10 +45,10 @@ def explain(network: Csasn, images: Tensor, named: NDArray[np.int64] | None = No
             with torch.no_grad():
                 seen: Features = branch(images)
             features[name] = replace(seen, map=seen.map.requires_grad_())
-    output = network.neck(features)
+    output = network.head(features)
     chosen = output.logits.detach().argmax(dim=1) if named is None else torch.from_numpy(named).to(images.device)
     seen_by = {"cnn": features["cnn"].map} if "cnn" in features else {}
-    if len(features) > 1 and not network.neck.fusion.pooled:
+    if len(features) > 1 and not network.head.fusion.pooled:
         seen_by["fused"] = output.fused_map
     inner = [tokens, *kept.weights] if tokens is not None and _follows(kept, tokens) else []
     gradients = torch.autograd.grad(log_odds(output.logits, chosen).sum(), [*seen_by.values(), *inner])
@@ -62,7 +62,7 @@ def explain(network: Csasn, images: Tensor, named: NDArray[np.int64] | None = No
 
 def why_missing(network: Csasn, kind: str) -> str:
     """Why a network has no map of a kind ("cnn", "vit", "fused")."""
-    if kind == "fused" and network.neck.fusion.pooled:
+    if kind == "fused" and network.head.fusion.pooled:
         return "no such map: pooled vectors are fused, which have no places"
     if kind == "fused":
         return "no such map: there is one branch alone, and nothing is fused"

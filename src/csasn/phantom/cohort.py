@@ -22,12 +22,12 @@ from csasn.phantom.patients import Mix, draw_patients
 from csasn.phantom.rendering import Acquisition, acquisitions, write_picture
 from csasn.phantom.scanner import draw_scanner
 from csasn.phantom.workbook import workbook
+from csasn.progress import CountProgress
 
 SOURCE = "csasn phantom, version 2 (SIMULATED: no patient, never clinical evidence)"
 FEW = 40  # pictures that one process has made before others have started
 LIMIT_S = 120.0  # for one item, which takes a tenth of a second on an idle core
 
-Progress = Callable[[int, int], object]
 Job = TypeVar("Job")
 Written = TypeVar("Written")
 
@@ -52,7 +52,7 @@ def simulate(
     mix: Mix = "enriched",
     overlay_shortcut: float = 0.0,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> SimulateResult:
     """Write a simulated cohort folder at `out`, whole or not at all; `progress(done, total)` counts pictures.
 
@@ -85,7 +85,7 @@ def simulate_export(
     mix: Mix = "enriched",
     overlay_shortcut: float = 0.0,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> SimulateResult:
     """Write a simulated PACS export at `out`: export/<site>/<patient>/<study>/*.dcm, labels and attributes.
 
@@ -139,7 +139,7 @@ def _plan(n_patients: int, n_sites: int, seed: int, mix: Mix, overlay_shortcut: 
 
 
 def _each(
-    function: Callable[[Job], Written], jobs: Sequence[Job], workers: int | None, progress: Progress | None
+    function: Callable[[Job], Written], jobs: Sequence[Job], workers: int | None, progress: CountProgress | None
 ) -> Iterator[Written]:
     """`function` of every job in order, in this process where they are few, else in worker processes."""
     n_workers = default_workers() if workers is None else workers

@@ -20,7 +20,7 @@ from csasn.units import MAIN_MODEL, Units, per_unit, tested_rows, units_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class EvaluatedRun:
     """A run that has been evaluated; every file is read once and its hash checked."""
 
     run: Run

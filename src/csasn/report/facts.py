@@ -7,7 +7,7 @@ import polars as pl
 
 from csasn.config import Configuration
 from csasn.evidence.metric_panel import estimable_classes
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.sections.limits import limits_of
 from csasn.report.sections.results import SCHEMES, headline
 
@@ -19,30 +19,32 @@ UNCHANGED = "Not done: the model is used as it was trained."
 class Facts:
     """A run's own answers; each method is one sentence or a few."""
 
-    material: Material
+    evaluated: EvaluatedRun
 
     @property
     def settings(self) -> Configuration:
         """The resolved settings."""
-        return self.material.run.configuration
+        return self.evaluated.run.configuration
 
     @property
     def stamp(self) -> str:
         """The warning of a simulated cohort, or nothing."""
-        return "**SIMULATED COHORT: not clinical evidence.** " if self.material.simulated else ""
+        return "**SIMULATED COHORT: not clinical evidence.** " if self.evaluated.simulated else ""
 
     def objectives(self) -> str:
         """Development, with which evaluation."""
-        return f"Development of a recogniser of {', '.join(self.material.classes.names)}, with its internal evaluation."
+        return (
+            f"Development of a recogniser of {', '.join(self.evaluated.classes.names)}, with its internal evaluation."
+        )
 
     def sources(self) -> str:
         """Source and citation of the certificate."""
-        found = self.material.certificate
+        found = self.evaluated.certificate
         return f"{found.get('source') or 'not stated'}. Citation: {found.get('citation') or 'not stated'}. {self.stamp}"
 
     def centres(self) -> str:
         """Number of sites and their patients."""
-        sites = self.material.manifest.group_by("site").agg(pl.col("patient_id").n_unique().alias("n")).sort("site")
+        sites = self.evaluated.manifest.group_by("site").agg(pl.col("patient_id").n_unique().alias("n")).sort("site")
         shown = ", ".join(f"{site} ({n:,} patients)" for site, n in sites.iter_rows())
         return f"{sites.height} site{'' if sites.height == 1 else 's'}: {shown}. {AUTHORS}: setting and place."
 
@@ -58,7 +60,7 @@ class Facts:
     def outcome(self) -> str:
         """Where the labels came from."""
         return (
-            f"Classes as the cohort's source gives them: {', '.join(self.material.classes.names)}. {AUTHORS}: how and "
+            f"Classes as the cohort's source gives them: {', '.join(self.evaluated.classes.names)}. {AUTHORS}: how and "
             "when the diagnosis was made."
         )
 
@@ -68,7 +70,7 @@ class Facts:
 
     def acquisition(self) -> str:
         """Devices of the manifest."""
-        devices = sorted(self.material.manifest["device"].drop_nulls().unique().to_list())
+        devices = sorted(self.evaluated.manifest["device"].drop_nulls().unique().to_list())
         shown = ", ".join(devices) if devices else "not in the manifest"
         return f"Devices: {shown}. {AUTHORS}: probes, presets and protocol."
 
@@ -85,7 +87,7 @@ class Facts:
 
     def missing(self) -> str:
         """Unknown subtypes and what was set aside."""
-        unknown = self.material.manifest["subtype"].null_count()
+        unknown = self.evaluated.manifest["subtype"].null_count()
         return (
             f"{unknown:,} images have no known subtype and train the first task alone. Images that could not be used "
             "were set aside (ledger.csv); nothing was imputed."
@@ -93,7 +95,7 @@ class Facts:
 
     def partitions(self) -> str:
         """The split in words."""
-        settings, n = self.settings.split, self.material.split["fold"].n_unique()
+        settings, n = self.settings.split, self.evaluated.split["fold"].n_unique()
         return (
             f"{SCHEMES[settings.scheme].format(n=n).capitalize()}. {100 * settings.tuning_fraction:.0f} % of the "
             "training patients, by class, are set aside for tuning (early stopping, thresholds, temperature, "
@@ -118,7 +120,7 @@ class Facts:
 
     def clusters(self) -> str:
         """Figures by site."""
-        n = self.material.manifest["site"].n_unique()
+        n = self.evaluated.manifest["site"].n_unique()
         if n < 2:
             return "One site: differences between sites cannot be told."
         return f"Figures by site and their heterogeneity: section on sites of report.html, {n} sites."
@@ -134,7 +136,7 @@ class Facts:
         """Intervals and tests."""
         settings = self.settings.evaluate
         return (
-            f"{self.material.level} intervals from {settings.n_bootstrap:,} bootstrap draws of patients, by class; "
+            f"{self.evaluated.level} intervals from {settings.n_bootstrap:,} bootstrap draws of patients, by class; "
             "a jackknife over patients for AUPRC; Wilson for shares; paired differences adjusted by Holm over the "
             "declared family."
         )
@@ -159,7 +161,7 @@ class Facts:
 
     def fairness(self) -> str:
         """Subgroups where the manifest has them."""
-        found = sorted({str(row["by"]) for row in rows_of(self.material.metrics.get("subgroups"))})
+        found = sorted({str(row["by"]) for row in rows_of(self.evaluated.metrics.get("subgroups"))})
         if not found:
             return f"The manifest holds no age, sex, nodule size or device. {AUTHORS}: fairness."
         return f"Figures by {', '.join(found)} in report.html. {AUTHORS}: which groups matter and why."
@@ -167,7 +169,7 @@ class Facts:
     def output(self) -> str:
         """Probabilities and thresholds."""
         return (
-            f"One probability for each of {', '.join(self.material.classes.names)}, which sum to 1; malignancy is the "
+            f"One probability for each of {', '.join(self.evaluated.classes.names)}, which sum to 1; malignancy is the "
             "sum of the malignant ones. Thresholds: Youden on each fold's tuning partition (metrics.json)."
         )
 
@@ -179,12 +181,12 @@ class Facts:
 
     def code(self) -> str:
         """The software."""
-        version = self.material.run.record().get("csasn")
+        version = self.evaluated.run.record().get("csasn")
         return f"csasn {version}, Apache-2.0. {AUTHORS}: where the trained model and the data can be had."
 
     def flow(self) -> str:
         """The flow diagram."""
-        n = self.material.run.ledger().filter(pl.col("outcome") == "refused").height
+        n = self.evaluated.run.ledger().filter(pl.col("outcome") == "refused").height
         return (
             f"Flow diagram in report.html (figures/flow.svg); {n:,} items set aside, each with its reason (ledger.csv)."
         )
@@ -207,11 +209,11 @@ class Facts:
 
     def performance(self) -> str:
         """The headline."""
-        return headline(self.material)
+        return headline(self.evaluated)
 
     def limitations(self) -> str:
         """The limits section."""
-        return " ".join(limits_of(self.material))
+        return " ".join(limits_of(self.evaluated))
 
     def poor_input(self) -> str:
         """What the software does with bad files."""
@@ -234,13 +236,13 @@ class Facts:
 
     def software(self) -> str:
         """Versions."""
-        versions = self.material.run.record().get("versions")
+        versions = self.evaluated.run.record().get("versions")
         found = versions if isinstance(versions, dict) else {}
         return ", ".join(f"{name} {version}" for name, version in found.items())
 
     def initial_weights(self) -> str:
         """Where each branch started."""
-        return json.dumps(self.material.run.stages().get("fit", {}).get("weights", "not recorded"))
+        return json.dumps(self.evaluated.run.stages().get("fit", {}).get("weights", "not recorded"))
 
     def training(self) -> str:
         """Two stages."""
@@ -267,7 +269,7 @@ class Facts:
 
     def explanations(self) -> str:
         """Maps where they were made."""
-        if self.material.beyond("explanations.json") is None:
+        if self.evaluated.beyond("explanations.json") is None:
             return "Not done in this run (`csasn explain`)."
         return (
             "Grad-CAM and attention maps of test images, measured against the nodule masks where there are any, and "
@@ -289,12 +291,12 @@ class Facts:
         return "The hardest errors with their pictures, and the confusion matrix, in report.html."
 
     def _patients(self) -> str:
-        units = self.material.units
+        units = self.evaluated.units
         counts = {name: int(units.binary(name).y_true.sum()) for name in units.classes.names}
         k = len(estimable_classes(units)[0])
         shown = ", ".join(f"{name} {n:,}" for name, n in counts.items())
         return f"{units.y_true.size:,} patients tested: {shown}; {k} of {len(counts)} classes could be evaluated"
 
     def _filled(self, column: str) -> bool:
-        manifest = self.material.manifest
+        manifest = self.evaluated.manifest
         return column in manifest.columns and manifest[column].null_count() < manifest.height

@@ -17,10 +17,10 @@ def model_card(facts: Facts) -> str:
         "Partitions": (facts.partitions(), facts.disjoint(), facts.events()),
         "Output": (facts.output(), facts.predictions()),
         "Performance": (facts.performance(), facts.uncertainty(), facts.clusters(), facts.fairness()),
-        "Limits": limits_of(facts.material),
+        "Limits": limits_of(facts.evaluated),
         "How to have it again": (facts.full_model(), facts.code()),
     }
-    lines = [f"# Model card: CSASN on {facts.material.name}", "", f"{facts.stamp}Made by `csasn report`.", ""]
+    lines = [f"# Model card: CSASN on {facts.evaluated.name}", "", f"{facts.stamp}Made by `csasn report`.", ""]
     for title, sentences in parts.items():
         lines += [f"## {title}", "", *(f"- {each}" for each in sentences if each), ""]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 from csasn.files import write_bytes
 from csasn.report.blocks import Section
 from csasn.report.checklists import CHECKLISTS, checklist
-from csasn.report.evaluated_run import Material
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.facts import Facts
 from csasn.report.html import rendered, write_blocks
 from csasn.report.model_card import model_card
@@ -29,7 +29,7 @@ from csasn.report.sections.training import training
 from csasn.runs import Run
 
 # In a reader's order; a section that has nothing to say in a run is None there.
-SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
+SECTIONS: tuple[Callable[[EvaluatedRun], Section | None], ...] = (
     cohort,
     checks,
     results,
@@ -55,20 +55,20 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
 
 def report_run(run: Run) -> Path:
     """Write report.html, every figure (SVG, PNG) and table (CSV) of it, model_card.md and the checklists."""
-    material = Material(run=run)
-    sections = [found for section in SECTIONS if (found := section(material)) is not None]
+    evaluated = EvaluatedRun(run=run)
+    sections = [found for section in SECTIONS if (found := section(evaluated)) is not None]
     write_blocks(run.folder, sections)
-    source, citation = (str(material.certificate.get(name) or "not stated") for name in ("source", "citation"))
+    source, citation = (str(evaluated.certificate.get(name) or "not stated") for name in ("source", "citation"))
     page = rendered(
         sections,
-        title=f"CSASN on {material.name}",
-        heading=f"Carcinoma recognition in ultrasound by CSASN: {material.name}",
+        title=f"CSASN on {evaluated.name}",
+        heading=f"Carcinoma recognition in ultrasound by CSASN: {evaluated.name}",
         source=f"Source: {source}. Citation: {citation.rstrip('.')}.",
-        headline=headline(material),
-        simulated=material.simulated,
+        headline=headline(evaluated),
+        simulated=evaluated.simulated,
     )
     write_bytes(run.path("report.html"), page)
-    facts = Facts(material=material)
+    facts = Facts(evaluated=evaluated)
     write_bytes(run.path("model_card.md"), model_card(facts).encode())
     for name in CHECKLISTS:
         write_bytes(run.path(f"{name}.md"), checklist(name, facts).encode())

@@ -1,6 +1,6 @@
 """The whole study: units made, done and gone on with; then what they say of each module, as study.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from csasn.cohort.split import split_run
 from csasn.errors import BadInputError, listing
 from csasn.evidence.ablation import Arm, ablation_content
 from csasn.files import write_json
+from csasn.progress import Log
 from csasn.study.cost import Cost, cost_of, cost_of_logistic_regression
 from csasn.study.engine import Engine
 from csasn.study.suite import FULL, Resolved
-from csasn.study.units import FAILURE, Outcome, StudyUnit, make_units
+from csasn.study.units import FAILURE, Outcome, Trial, make_units
 
 STUDY = "study.json"
 RIVALS = {"vit-logistic-regression": "logistic regression on the ViT's class token"}
@@ -24,7 +25,7 @@ def ablate(
     *,
     variants: Sequence[str] = (),
     engine: Engine,
-    say: Callable[[str], None],
+    log: Log,
 ) -> Path:
     """Do every unit that is not finished, of the named variants or of all where none is named; write study.json.
 
@@ -40,20 +41,20 @@ def ablate(
         )
     units = make_units(cohort, resolved, study)
     left = [unit for unit in units if unit.variant in (variants or names) and not unit.finished()]
-    say(f"{len(units)} units, {sum(unit.finished() for unit in units)} of them finished before; {len(left)} to do.")
+    log(f"{len(units)} units, {sum(unit.finished() for unit in units)} of them finished before; {len(left)} to do.")
 
     if left and not left[0].run.finished("split"):
         split_run(left[0].run)  # what no unit could do is said once, not as a failure of every unit
 
     def done(outcome: Outcome) -> None:
         ended = f"FAILED, {outcome.error.splitlines()[0]}" if outcome.error else f"{outcome.seconds:.0f} s"
-        say(f"{outcome.name}: {ended}")
+        log(f"{outcome.name}: {ended}")
 
     engine(left, done=done)
     return write_study(cohort, resolved, study, units)
 
 
-def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[StudyUnit]) -> Path:
+def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[Trial]) -> Path:
     """study.json: the units and how they stand, each variant's figures, differences, verdict and cost."""
     finished = [unit for unit in units if unit.finished()]
     arms = [
@@ -91,7 +92,7 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[S
     return study / STUDY
 
 
-def _state(unit: StudyUnit, finished: Sequence[StudyUnit]) -> dict[str, object]:
+def _state(unit: Trial, finished: Sequence[Trial]) -> dict[str, object]:
     failure = unit.run.path(FAILURE)
     state, error = "finished" if unit in finished else "waiting", ""
     if state == "waiting" and failure.is_file():
@@ -99,7 +100,7 @@ def _state(unit: StudyUnit, finished: Sequence[StudyUnit]) -> dict[str, object]:
     return {"name": unit.name, "variant": unit.variant, "seed": unit.seed, "state": state, "error": error}
 
 
-def _costs(finished: Sequence[StudyUnit], rivals: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def _costs(finished: Sequence[Trial], rivals: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Of each variant, and of each rival of the full network, its first finished seed's cost."""
     found: dict[str, Cost] = {}
     for unit in finished:

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from csasn.csv_cells import restored_cells
-from csasn.network.csasn import Csasn, Neck
+from csasn.network.csasn import Csasn, FusionHead
 from csasn.network.weights import build_branches
 from csasn.runs import Run
 from csasn.schema import HISTORY_COLUMNS
@@ -65,7 +65,7 @@ def operations(run: Run) -> int:
     """Floating-point operations of one image through the whole network, counted while it reads one."""
     settings, size_px = run.configuration.network, run.configuration.imaging.size_px
     branches, _ = build_branches(settings, weights="none", size_px=size_px)
-    return _counted(Csasn(branches, Neck(settings, run.classes())).eval(), size_px)
+    return _counted(Csasn(branches, FusionHead(settings, run.classes())).eval(), size_px)
 
 
 def _counted(read: Callable[[Tensor], object], size_px: int) -> int:

@@ -14,21 +14,20 @@ from typing import Protocol
 import torch
 
 from csasn.errors import StoppedError
-from csasn.progress import Report
-from csasn.study.units import Outcome, StudyUnit, do_unit
+from csasn.progress import Log, Progress
+from csasn.study.units import Outcome, Trial, do_unit
 
-Say = Callable[[str], None]
 Done = Callable[[Outcome], None]
 
 
 class Engine(Protocol):
     """Does every unit somewhere; `done` is told how each ended, in the order of ending."""
 
-    def __call__(self, units: Sequence[StudyUnit], *, done: Done) -> None:
+    def __call__(self, units: Sequence[Trial], *, done: Done) -> None:
         """Come back when all have ended."""
 
 
-def run_local(units: Sequence[StudyUnit], *, workers: int, report: Report, say: Say, done: Done) -> None:
+def run_local(units: Sequence[Trial], *, workers: int, progress: Progress, log: Log, done: Done) -> None:
     """Do every unit; `done` is told how each ended, in the order of ending. One worker is this process.
 
     A worker that dies (for want of memory, say) fails the units that had not ended; the next call does them. Where this
@@ -36,7 +35,7 @@ def run_local(units: Sequence[StudyUnit], *, workers: int, report: Report, say: 
     """
     if workers == 1:
         for unit in units:
-            done(do_unit(unit.run.folder, report, say))
+            done(do_unit(unit.run.folder, progress, log))
         return
     n_threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")
@@ -49,7 +48,7 @@ def run_local(units: Sequence[StudyUnit], *, workers: int, report: Report, say: 
                 done(future.result())
             except BrokenProcessPool as error:
                 done(Outcome(name=futures[future].name, seconds=0.0, error=f"a worker process died: {error}"))
-            report("units", number, len(units))
+            progress("units", number, len(units))
     except BaseException:
         held.close()
         raise

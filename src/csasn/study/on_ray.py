@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from csasn.errors import BadInputError
-from csasn.progress import Report
+from csasn.progress import Progress
 from csasn.study.engine import Done, unreported, unsaid
-from csasn.study.units import Outcome, StudyUnit, do_unit
+from csasn.study.units import Outcome, Trial, do_unit
 
 
-def run_ray(units: Sequence[StudyUnit], *, cpus: int, gpus: float, report: Report, done: Done) -> None:
+def run_ray(units: Sequence[Trial], *, cpus: int, gpus: float, progress: Progress, done: Done) -> None:
     """Do every unit on the cluster that RAY_ADDRESS or this machine names; `done` is told how each ended.
 
     Every node must have this version of csasn, and see the study and the cohort under the same paths. A task that dies
@@ -38,7 +38,7 @@ def run_ray(units: Sequence[StudyUnit], *, cpus: int, gpus: float, report: Repor
         for number in range(1, len(units) + 1):
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             done(_outcome(ray, ended, waiting.pop(ended)))
-            report("units", number, len(units))
+            progress("units", number, len(units))
     finally:
         ray.shutdown()
 
@@ -49,7 +49,7 @@ def do_unit_in_task(folder: str, n_threads: int) -> Outcome:
     return do_unit(Path(folder), unreported, unsaid)
 
 
-def _outcome(ray: Any, ended: Any, unit: StudyUnit) -> Outcome:
+def _outcome(ray: Any, ended: Any, unit: Trial) -> Outcome:
     try:
         outcome: Outcome = ray.get(ended)
     except ray.exceptions.RayError as error:

@@ -12,8 +12,8 @@ from csasn.errors import CsasnError, StoppedError
 from csasn.evidence.evaluate import evaluate_run
 from csasn.files import write_bytes
 from csasn.inference.predict import predict_run
-from csasn.learning.fit import Say, fit_run
-from csasn.progress import Report
+from csasn.learning.fit import fit_run
+from csasn.progress import Log, Progress
 from csasn.runs import Run, create_run, open_run
 from csasn.study.suite import Resolved
 
@@ -23,7 +23,7 @@ CACHE = "cache"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StudyUnit:
+class Trial:
     """One training of one variant: all folds of it, with one seed."""
 
     variant: str
@@ -49,7 +49,7 @@ class Outcome:
     error: str
 
 
-def make_units(cohort: Path, resolved: Resolved, study: Path) -> list[StudyUnit]:
+def make_units(cohort: Path, resolved: Resolved, study: Path) -> list[Trial]:
     """The run folders of every variant and seed below STUDY/units, made or found again, seed by seed.
 
     All share the folder STUDY/cache, so that pictures are decoded once and frozen maps are computed once a seed.
@@ -63,11 +63,11 @@ def make_units(cohort: Path, resolved: Resolved, study: Path) -> list[StudyUnit]
             run = create_run(cohort, folder, resolved.configurations[variant.name, seed])
             if not run.path(CACHE).is_symlink():
                 run.path(CACHE).symlink_to(os.path.relpath(study / CACHE, folder), target_is_directory=True)
-            units.append(StudyUnit(variant=variant.name, seed=seed, run=run))
+            units.append(Trial(variant=variant.name, seed=seed, run=run))
     return units
 
 
-def do_unit(folder: Path, report: Report, say: Say) -> Outcome:
+def do_unit(folder: Path, progress: Progress, log: Log) -> Outcome:
     """Do every stage of a unit that is not finished; a failure is told and kept in failure.txt, not raised.
 
     Raises StoppedError where the process is asked to end: that ends the study, and the unit goes on another time.
@@ -78,8 +78,8 @@ def do_unit(folder: Path, report: Report, say: Say) -> Outcome:
         run = open_run(folder)
         stages: dict[str, Callable[[], object]] = {
             "split": lambda: split_run(run),
-            "fit": lambda: fit_run(run, report=report, say=say),
-            "predict": lambda: predict_run(run, report=report),
+            "fit": lambda: fit_run(run, progress=progress, log=log),
+            "predict": lambda: predict_run(run, progress=progress),
             "evaluate": lambda: evaluate_run(run),
         }
         for name in STAGES_OF_UNIT:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.config import LossSettings
-from csasn.network.distributed import total
+from csasn.network.distributed import all_reduce_sum
 
 EASIEST = 1e-6  # a class learned without rest keeps a weight: zeros would make every mean 0 / 0
 BY_EFFECTIVE_NUMBER = ("effective-number", "dynamic", "ldam-drw")
@@ -67,7 +67,7 @@ class ClassWeights(nn.Module):
     @torch.no_grad()
     def end_step(self) -> None:
         """The difficulty of each class that the step showed follows what was missed of it, in all processes."""
-        n, missed = total(self.n), total(self.missed)
+        n, missed = all_reduce_sum(self.n), all_reduce_sum(self.missed)
         seen = n > 0
         current = missed[seen] / n[seen]
         self.difficulty[seen] = self.momentum * self.difficulty[seen] + (1 - self.momentum) * current

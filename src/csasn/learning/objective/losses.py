@@ -12,7 +12,7 @@ from csasn.learning.objective.logit_adjustment import Adjustment
 from csasn.learning.objective.site_adversary import SiteAdversary
 from csasn.learning.objective.task_weights import build_task_weights
 from csasn.network.csasn import Output
-from csasn.network.distributed import n_processes
+from csasn.network.distributed import world_size
 from csasn.network.heads import HeadOutput
 from csasn.schema import ClassList
 
@@ -88,7 +88,7 @@ class MultitaskLoss(nn.Module):
             if task in whole.norms:
                 known = way >= 0
                 of_row = self.adjustments[task](self._told(task, logits, malignancy)[known], way[known])
-                losses[task] = n_processes() * (of_row * of_label[known]).sum() / whole.norms[task]
+                losses[task] = world_size() * (of_row * of_label[known]).sum() / whole.norms[task]
         # A flat head and no row with a known class: nothing to learn, but finite and differentiable.
         loss: Tensor = self.task_weights(losses, shared, whole.portion) if losses else output.logits.sum() * 0
         if self.adversary is None or labels.site is None or isinstance(output, HeadOutput):

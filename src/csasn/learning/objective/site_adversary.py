@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from csasn.errors import BadInputError
 from csasn.learning.objective.labels import Labels, Whole
-from csasn.network.distributed import BatchNorm1d, n_processes, total
+from csasn.network.distributed import BatchNorm1d, all_reduce_sum, world_size
 
 STEEPNESS = 10.0  # gamma of Ganin's schedule
 DAMPING = 3.0  # mu; where it is small the game circles, and the feature tells the site better than it did without
@@ -50,9 +50,9 @@ class SiteAdversary(nn.Module):
         """Embedding (B, D), labels and the site (L,) of each, by the cohort's numbers -> what it adds to the loss."""
         told = self.head(self.norm(_Reversed.apply(embedding, self.reversal(progress))))[labels.row]
         losses = functional.cross_entropy(told, torch.searchsorted(self.sites, site), reduction="none")
-        loss: Tensor = n_processes() * (losses * labels.share).sum() / whole.norms["site"]
+        loss: Tensor = world_size() * (losses * labels.share).sum() / whole.norms["site"]
         if self.training:
-            self.total += total(loss.detach()).double() / n_processes()
+            self.total += all_reduce_sum(loss.detach()).double() / world_size()
             self.n += whole.portion
         return loss + whole.portion * DAMPING / 2 * self.head.weight.square().sum()
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from csasn.config import LossSettings
-from csasn.network.distributed import n_processes, total
+from csasn.network.distributed import all_reduce_sum, world_size
 
 DWA_TEMPERATURE = 2.0
 SMALLEST = 1e-3  # of a GradNorm weight: a task must be able to come back
@@ -158,7 +158,7 @@ def _norm(loss: Tensor, shared: Sequence[nn.Parameter]) -> Tensor:
 
 def _of_batch(share: Tensor) -> Tensor:
     """The mean over all processes, each of which has computed its share of the batch."""
-    return total(share) / n_processes() if n_processes() > 1 else share
+    return all_reduce_sum(share) / world_size() if world_size() > 1 else share
 
 
 def build_task_weights(tasks: list[str], settings: LossSettings) -> TaskWeights:

@@ -1,6 +1,5 @@
 """Two generations of a checkpoint in a folder: should the newest be damaged, the one before it is there."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -8,6 +7,7 @@ from torch import Tensor
 from csasn.errors import CsasnError
 from csasn.files import storage_errors
 from csasn.network.checkpoint import read_checkpoint, write_checkpoint
+from csasn.progress import Log
 
 N_KEPT = 2
 
@@ -19,10 +19,10 @@ class Generations:
     to be whole are kept, so that neither a kill nor a full device nor one damaged file loses more than one of them.
     """
 
-    def __init__(self, folder: Path, *, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, *, log: Log) -> None:
         """`say` is told in words when a generation is damaged and passed over."""
         self.folder = folder
-        self._say = say
+        self._say = log
         self._whole: list[Path] = []  # newest first
 
     def paths(self) -> list[Path]:

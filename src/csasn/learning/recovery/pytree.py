@@ -7,7 +7,7 @@ from torch import Tensor
 TENSOR, PAIRS = "__tensor__", "__pairs__"
 
 
-def take_apart(tree: Any) -> tuple[dict[str, Tensor], Any]:
+def flatten(tree: Any) -> tuple[dict[str, Tensor], Any]:
     """Tensors by path ("optimizer/state/0/exp_avg"), and the tree in JSON's terms with their paths in their places.
 
     Dicts with keys that are no text become lists of pairs, tuples become lists. Raises TypeError for anything that
@@ -31,14 +31,14 @@ def take_apart(tree: Any) -> tuple[dict[str, Tensor], Any]:
     return tensors, visit(tree, "")
 
 
-def put_together(tensors: dict[str, Tensor], plain: Any) -> Any:
-    """The tree that `take_apart` gave, tuples as lists."""
+def unflatten(tensors: dict[str, Tensor], plain: Any) -> Any:
+    """The tree that `flatten` gave, tuples as lists."""
     if isinstance(plain, dict):
         if TENSOR in plain:
             return tensors[plain[TENSOR]]
         if PAIRS in plain:
-            return {key: put_together(tensors, value) for key, value in plain[PAIRS]}
-        return {key: put_together(tensors, value) for key, value in plain.items()}
+            return {key: unflatten(tensors, value) for key, value in plain[PAIRS]}
+        return {key: unflatten(tensors, value) for key, value in plain.items()}
     if isinstance(plain, list):
-        return [put_together(tensors, value) for value in plain]
+        return [unflatten(tensors, value) for value in plain]
     return plain

@@ -3,14 +3,14 @@
 from typing import Any
 
 from csasn.report.blocks import Block, Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.risk_coverage import risk_coverage
 from csasn.report.formatting import ends_text, number
 
 
-def refusal(material: Material) -> Section | None:
+def refusal(evaluated: EvaluatedRun) -> Section | None:
     """Risk against coverage, what the thresholds refuse, and, where it was tried, what is recognised as untrained."""
-    found = material.beyond("refusal.json")
+    found = evaluated.beyond("refusal.json")
     if found is None:
         return None
     curves = found["risk_coverage"]
@@ -39,7 +39,7 @@ def refusal(material: Material) -> Section | None:
             Table(
                 name="refusal-auroc",
                 caption="AUROC of what was never trained on against the known test patients (0.5: not recognised), "
-                f"with {material.level} bootstrap intervals",
+                f"with {evaluated.level} bootstrap intervals",
                 head=("Never trained on", "Novel", *detectors),
                 rows=_side_by_side(tried),
             ),
@@ -54,7 +54,7 @@ def refusal(material: Material) -> Section | None:
             ),
         ]
     blocks += [
-        material.drawing(
+        evaluated.drawing(
             "risk-coverage",
             f"Errors among the patients kept, the most novel being refused first, of {curves['n']:,} patients. A "
             "detector whose line does not fall to the left says nothing about errors. Least probability: 1 minus the "

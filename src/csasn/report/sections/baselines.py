@@ -3,22 +3,22 @@
 from typing import Any
 
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.forest import comparison
 from csasn.report.formatting import OVERALL_METRICS, figure_name, number, p_text, with_interval
 
 COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
 
 
-def rivals(material: Material) -> Section:
+def rivals(evaluated: EvaluatedRun) -> Section:
     """Every model's figures, and the paired differences."""
-    differences = rows_of(material.metrics["comparisons"])
+    differences = rows_of(evaluated.metrics["comparisons"])
     blocks: list[Table | Words] = [
         Table(
             name="models",
             caption="Every model, per patient; bootstrap intervals over patients",
             head=("Model", *(OVERALL_METRICS[each] for each in COMPARED)),
-            rows=_models(material),
+            rows=_models(evaluated),
         )
     ]
     if differences:
@@ -28,16 +28,16 @@ def rivals(material: Material) -> Section:
             "adjusted by Holm over all rivals and metrics of a unit; detectable: what four of five such cohorts would "
             "have found",
             head=("Rival", "Unit and metric", "CSASN minus rival", "p", "p, Holm", "Detectable", "Reading"),
-            rows=[_difference(row, confidence=material.run.configuration.evaluate.confidence) for row in differences],
+            rows=[_difference(row, confidence=evaluated.run.configuration.evaluate.confidence) for row in differences],
         )
-        blocks += [table, *_tests(material)]
+        blocks += [table, *_tests(evaluated)]
     else:
         blocks.append(Words(text="No rival was trained in this run."))
-    drawing = material.drawing(
+    drawing = evaluated.drawing(
         "comparison",
         "Macro AUROC of each model, and the paired difference to CSASN, per patient, with "
-        f"{material.level} bootstrap intervals.",
-        lambda: comparison(material.records, differences),
+        f"{evaluated.level} bootstrap intervals.",
+        lambda: comparison(evaluated.records, differences),
     )
     return Section(
         id="rivals",
@@ -47,7 +47,7 @@ def rivals(material: Material) -> Section:
     )
 
 
-def _tests(material: Material) -> tuple[Table, ...]:
+def _tests(evaluated: EvaluatedRun) -> tuple[Table, ...]:
     """DeLong's and McNemar's tests."""
     rows = [
         [
@@ -59,7 +59,7 @@ def _tests(material: Material) -> tuple[Table, ...]:
             p_text(row["p_holm"]),
             row["note"],
         ]
-        for row in rows_of(material.metrics.get("paired_tests"))
+        for row in rows_of(evaluated.metrics.get("paired_tests"))
     ]
     caption = "Tests of CSASN against each rival on the same patients; Holm over all of these"
     head = ("Rival", "Figure", "Test", "Difference", "p", "p, Holm", "Note")
@@ -67,9 +67,9 @@ def _tests(material: Material) -> tuple[Table, ...]:
     return (table,) if rows else ()
 
 
-def _models(material: Material) -> list[list[str]]:
+def _models(evaluated: EvaluatedRun) -> list[list[str]]:
     """Model and its overall metrics, per patient."""
-    found = material.records
+    found = evaluated.records
     names = [key[0] for key in found if key[1:] == ("all", "patient", "all", "macro_auroc")]
     return [
         [

@@ -1,27 +1,27 @@
 """Whether the probabilities mean what they say, and what corrects them."""
 
 from csasn.report.blocks import Block, Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.reliability import calibration as reliability
 from csasn.report.formatting import number, shown_targets
 
 STAGES = {"raw": "as the model gives them", "tempered": "after each fold's temperature"}
 
 
-def calibration(material: Material) -> Section:
+def calibration(evaluated: EvaluatedRun) -> Section:
     """Reliability diagrams, corrections, Brier's parts, and the shift to a declared population."""
-    settings = material.run.configuration.evaluate
-    drawing = material.drawing(
+    settings = evaluated.run.configuration.evaluate
+    drawing = evaluated.drawing(
         "reliability",
-        f"Reliability in bins of equally many patients, with {material.level} Wilson intervals. Below the diagonal the "
-        "probability is too high, above it too low.",
+        f"Reliability in bins of equally many patients, with {evaluated.level} Wilson intervals. Below the diagonal "
+        "the probability is too high, above it too low.",
         lambda: reliability(
-            material.units, material.records, n_bins=settings.calibration_bins, confidence=settings.confidence
+            evaluated.units, evaluated.records, n_bins=settings.calibration_bins, confidence=settings.confidence
         ),
     )
-    found = material.metrics.get("calibration") or {}
+    found = evaluated.metrics.get("calibration") or {}
     blocks: list[Block] = [drawing]
-    tables = (_corrections(found), _temperatures(found), _parts(found, shown_targets(material.units)))
+    tables = (_corrections(found), _temperatures(found), _parts(found, shown_targets(evaluated.units)))
     blocks += [table for table in tables if table.rows]
     blocks += _population(found)
     return Section(

@@ -1,23 +1,23 @@
 """Who was in the cohort, how they came in, and whether it holds together."""
 
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.flow import flow
 
 COUNTED = ("n_patients", "n_nodules", "n_images")
 
 
-def cohort(material: Material) -> Section:
+def cohort(evaluated: EvaluatedRun) -> Section:
     """Flow of inclusion, and counts by site and class."""
-    certificate = material.certificate
+    certificate = evaluated.certificate
     rows = [[row["site"], row["class"], *(row[each] for each in COUNTED)] for row in rows_of(certificate.get("counts"))]
     found = certificate.get("notes")
     notes = tuple(str(each) for each in found) if isinstance(found, list) else ()
-    drawing = material.drawing(
+    drawing = evaluated.drawing(
         "flow",
         "From what was given to what was read by a model: items of the source, what was set aside and why, and the "
         "patients of each partition over the folds.",
-        lambda: flow(material.manifest, material.split, material.run.ledger()),
+        lambda: flow(evaluated.manifest, evaluated.split, evaluated.run.ledger()),
     )
     table = Table(
         name="cohort",
@@ -33,9 +33,9 @@ def cohort(material: Material) -> Section:
     )
 
 
-def checks(material: Material) -> Section:
+def checks(evaluated: EvaluatedRun) -> Section:
     """Every check of the certificate, of the cohort and of the split."""
-    certificate = material.certificate
+    certificate = evaluated.certificate
     found = rows_of(certificate.get("checks")) + rows_of(certificate.get("split_checks"))
     rows = [[each["name"], "passed" if each["passed"] else "FAILED", _shown(each["found"])] for each in found]
     table = Table(

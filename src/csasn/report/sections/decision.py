@@ -3,17 +3,17 @@
 from typing import Any
 
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.decision import decision
 from csasn.report.formatting import ends_text, number, shown_targets
 
 
-def value(material: Material) -> Section | None:
+def value(evaluated: EvaluatedRun) -> Section | None:
     """Net benefit by threshold, and biopsies a hundred patients at equal sensitivity."""
-    found = material.metrics.get("decision")
+    found = evaluated.metrics.get("decision")
     if not found or not rows_of(found["curves"]):
         return None
-    shown = shown_targets(material.units)
+    shown = shown_targets(evaluated.units)
     curves = [row for row in rows_of(found["curves"]) if row["target"] in shown]
     with_rule = any(row["rule"] is not None for row in curves)
     rule = "and a rule of TI-RADS level and size, " if with_rule else ""
@@ -38,9 +38,9 @@ def value(material: Material) -> Section | None:
         rows=[_biopsies(row) for row in rows_of(found["biopsies"])],
         wide=frozenset({6}),
     )
-    drawing = material.drawing(
+    drawing = evaluated.drawing(
         "decision",
-        f"Net benefit per patient by threshold probability, with {material.level} bootstrap intervals.",
+        f"Net benefit per patient by threshold probability, with {evaluated.level} bootstrap intervals.",
         lambda: decision(curves),
     )
     return Section(

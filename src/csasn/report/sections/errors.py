@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from csasn.report.blocks import Picture, Pictures, Section, Words
-from csasn.report.evaluated_run import Material
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.thumbnail import thumbnail
 from csasn.schema import ClassList
 from csasn.units import MAIN_MODEL, per_unit, tested_rows, units_of
@@ -28,16 +28,16 @@ class HardError:
     p_predicted: float
 
 
-def errors(material: Material) -> Section:
+def errors(evaluated: EvaluatedRun) -> Section:
     """The test images read wrongly with the least probability for their reference class."""
-    found = hardest_errors(material.predictions, material.classes)
+    found = hardest_errors(evaluated.predictions, evaluated.classes)
     words = Words(
         text=f"The {len(found)} test image{'' if len(found) == 1 else 's'} read wrongly with the least probability for "
         "the reference class."
         if found
         else "No test image was read wrongly."
     )
-    pictures = Pictures(pictures=tuple(_picture(material.run.images_root(), each) for each in found))
+    pictures = Pictures(pictures=tuple(_picture(evaluated.run.images_root(), each) for each in found))
     return Section(
         id="errors",
         title="The hardest errors",

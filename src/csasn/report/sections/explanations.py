@@ -7,7 +7,7 @@ import polars as pl
 from csasn.evidence.explanations import ANOTHER, EVERYONE, MEASURES, cells_of, place_of, target_of
 from csasn.evidence.statistics.pointing import BASELINES, enlarged
 from csasn.report.blocks import Block, Picture, Pictures, Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.explanations import cascade, on_nodule
 from csasn.report.formatting import counted, ends_text, number, p_text, share
 from csasn.report.overlay import overlay
@@ -27,24 +27,24 @@ BELOW = "branches"  # with this word begin the levels of the cascade that lie be
 STAYS = "it STAYS MUCH THE SAME"
 
 
-def explanations(material: Material) -> Section | None:
+def explanations(evaluated: EvaluatedRun) -> Section | None:
     """The verdict and a sentence a map first, then the measures, the cascade and a strip of pictures a class."""
-    found = material.beyond("explanations.json")
+    found = evaluated.beyond("explanations.json")
     if found is None:
         return None
     measured, alike = rows_of(found["on_nodule"]), rows_of(found["alike"])
     kinds = [kind for kind in METHODS if any(row["map"] == kind for row in measured)]
-    alpha = 1 - material.run.configuration.evaluate.confidence
+    alpha = 1 - evaluated.run.configuration.evaluate.confidence
     told = {kind: (where(kind, measured, alpha=alpha), learned(kind, alike, found["still_alike"])) for kind in kinds}
     sentences = [f"{NAMES[kind]} ({METHODS[kind]}): {' '.join(each)}" for kind, each in told.items()]
     sentences += [f"{NAMES[kind]}: {why}." for kind, why in found["missing"].items()]
     summary = verdict(kinds, measured, found, alpha=alpha)
     blocks: list[Block] = [Words(text=summary), Words(text=_made(found)), Words(items=tuple(sentences))]
     if found["n_images_with_nodule"]:
-        blocks += [_table(measured, kinds), _drawing(material, measured, kinds)]
+        blocks += [_table(measured, kinds), _drawing(evaluated, measured, kinds)]
     if alike:
-        blocks.append(_cascade(material, alike, found))
-    blocks += [*_strips(material, found), *_groups(measured, kinds)]
+        blocks.append(_cascade(evaluated, alike, found))
+    blocks += [*_strips(evaluated, found), *_groups(measured, kinds)]
     limit = (
         "A map on the nodule is no proof that the nodule was read rightly, and a map beside it no proof that it was "
         "not: these maps are coarse summaries of a network with several paths, and none of them is a segmentation."
@@ -168,32 +168,32 @@ def _groups(measured: list[dict[str, Any]], kinds: list[str]) -> list[Block]:
     return [table]
 
 
-def _drawing(material: Material, measured: list[dict[str, Any]], kinds: list[str]) -> Block:
+def _drawing(evaluated: EvaluatedRun, measured: list[dict[str, Any]], kinds: list[str]) -> Block:
     names = {name: NAMES[name] for name in (*kinds, *BASELINES)}
-    return material.drawing(
+    return evaluated.drawing(
         "explanations",
-        f"Maps and baselines against the nodule masks, per patient, with {material.level} bootstrap intervals. Random: "
-        "a uniform point and map; centre: the picture's central point and a Gaussian about it.",
+        f"Maps and baselines against the nodule masks, per patient, with {evaluated.level} bootstrap intervals. "
+        "Random: a uniform point and map; centre: the picture's central point and a Gaussian about it.",
         lambda: on_nodule(measured, TITLES, names),
     )
 
 
-def _cascade(material: Material, alike: list[dict[str, Any]], found: dict[str, Any]) -> Block:
+def _cascade(evaluated: EvaluatedRun, alike: list[dict[str, Any]], found: dict[str, Any]) -> Block:
     n = max(row["n_patients"] for row in alike)
-    return material.drawing(
+    return evaluated.drawing(
         "explanations-cascade",
         f"What is left of each map when the weights are dealt anew from the head down, {n} patients, with "
-        f"{material.level} bootstrap intervals. A map that stays high shows the picture and not what was learned.",
+        f"{evaluated.level} bootstrap intervals. A map that stays high shows the picture and not what was learned.",
         lambda: cascade(alike, NAMES, alike=found["still_alike"]),
     )
 
 
-def _strips(material: Material, found: dict[str, Any]) -> list[Block]:
+def _strips(evaluated: EvaluatedRun, found: dict[str, Any]) -> list[Block]:
     """For each class the picture in the middle of its class by energy, then its maps."""
     shown = rows_of(found["shown"])[:N_SHOWN]
     names = [row["image_path"] for row in shown]
-    maps = pl.read_parquet(material.run.require("explanations/maps.parquet"))
-    masks = pl.read_parquet(material.run.require("explanations/masks.parquet"))
+    maps = pl.read_parquet(evaluated.run.require("explanations/maps.parquet"))
+    masks = pl.read_parquet(evaluated.run.require("explanations/masks.parquet"))
     chosen = maps.filter(pl.col("level") == 0, pl.col("image_path").is_in(names)).rows(named=True)
     placed = {row["image_path"]: row for row in masks.filter(pl.col("image_path").is_in(names)).rows(named=True)}
     words = (
@@ -201,16 +201,18 @@ def _strips(material: Material, found: dict[str, Any]) -> list[Block]:
         "Blue: the nodule's outline. Bright: what spoke most for the class named, each map on its own scale."
     )
     strips = [
-        _strip(material, row, {each["map"]: each for each in chosen if each["image_path"] == row["image_path"]}, placed)
+        _strip(
+            evaluated, row, {each["map"]: each for each in chosen if each["image_path"] == row["image_path"]}, placed
+        )
         for row in shown
     ]
     return [Words(text=words), *strips] if strips else []
 
 
 def _strip(
-    material: Material, row: dict[str, Any], maps: dict[str, dict[str, Any]], placed: dict[str, dict[str, Any]]
+    evaluated: EvaluatedRun, row: dict[str, Any], maps: dict[str, dict[str, Any]], placed: dict[str, dict[str, Any]]
 ) -> Pictures:
-    root, name = material.run.images_root(), row["image_path"]
+    root, name = evaluated.run.images_root(), row["image_path"]
     place, target = place_of(placed[name]), target_of(placed[name])
     mask = None if target is None else target.mask
     png, missing = overlay(root, name, None, mask, place)

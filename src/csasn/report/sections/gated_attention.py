@@ -1,13 +1,13 @@
 """A nodule's images put together by the mean of their logits and by gated attention."""
 
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.formatting import ends_text, figure_name, p_text
 
 
-def aggregation(material: Material) -> Section | None:
+def aggregation(evaluated: EvaluatedRun) -> Section | None:
     """Both ways on the same nodules; nothing where the run did not ask for attention."""
-    content = material.beyond("aggregations.json")
+    content = evaluated.beyond("aggregations.json")
     if content is None:
         return None
     rows = [

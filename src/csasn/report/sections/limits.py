@@ -2,24 +2,24 @@
 
 from csasn.evidence.metric_panel import FEW_PATIENTS
 from csasn.report.blocks import Section, Words
-from csasn.report.evaluated_run import Material
+from csasn.report.evaluated_run import EvaluatedRun
 
 
-def limits(material: Material) -> Section:
+def limits(evaluated: EvaluatedRun) -> Section:
     """The limits of this run, those of its cohort first."""
     return Section(
         id="limits",
         title="What this does not show",
         short="Limits",
-        blocks=(Words(items=limits_of(material)),),
+        blocks=(Words(items=limits_of(evaluated)),),
     )
 
 
-def limits_of(material: Material) -> tuple[str, ...]:
+def limits_of(evaluated: EvaluatedRun) -> tuple[str, ...]:
     """Each limit as a sentence."""
-    certificate, units = material.certificate, material.units
+    certificate, units = evaluated.certificate, evaluated.units
     found = []
-    if material.simulated:
+    if evaluated.simulated:
         found.append("The cohort is SIMULATED. Nothing on this page is clinical evidence, however good it looks.")
     origin = " ".join(str(certificate.get(each)) for each in ("name", "cohort", "source", "citation")).lower()
     if "busi" in origin:
@@ -28,7 +28,7 @@ def limits_of(material: Material) -> tuple[str, ...]:
         "No result of the CSASN paper is reproduced or claimed here: its full text, code, data and weights were not "
         "available, and this is an independent implementation."
     )
-    if material.run.configuration.split.scheme != "leave-one-site-out":
+    if evaluated.run.configuration.split.scheme != "leave-one-site-out":
         found.append(
             "Sites stand on both sides of this split, so it does not tell how the model reads at a site that it has "
             "never seen; results there are commonly lower."

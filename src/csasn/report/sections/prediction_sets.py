@@ -3,14 +3,14 @@
 from typing import Any
 
 from csasn.report.blocks import Block, Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.coverage import coverage
 from csasn.report.formatting import share
 
 
-def sets(material: Material) -> Section | None:
+def sets(evaluated: EvaluatedRun) -> Section | None:
     """The scarcity certificate by class, coverage and set size by class and site."""
-    found = material.metrics.get("prediction_sets")
+    found = evaluated.metrics.get("prediction_sets")
     if not found:
         return None
     wanted = 1 - found["alpha"]
@@ -24,7 +24,7 @@ def sets(material: Material) -> Section | None:
     )
     blocks: list[Block] = [
         Words(text=text),
-        material.drawing(
+        evaluated.drawing(
             "coverage",
             "Share of each class whose set holds it, with Wilson intervals; bars: where it lies in 99 of 100 cohorts "
             f"of patients like the tuning ones; dashed: the wanted {100 * wanted:.0f} %.",

@@ -3,12 +3,12 @@
 import json
 
 from csasn.report.blocks import Listing, Section, Table
-from csasn.report.evaluated_run import Material
+from csasn.report.evaluated_run import EvaluatedRun
 
 
-def made(material: Material) -> Section:
+def made(evaluated: EvaluatedRun) -> Section:
     """run.json as a table, the resolved settings, and the hashes of every stage."""
-    run = material.run
+    run = evaluated.run
     record = run.record()
     plain = {name: value for name, value in record.items() if not isinstance(value, dict)}
     versions = record.get("versions")

@@ -3,15 +3,15 @@
 from typing import Any
 
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.formatting import NOT_ESTIMABLE, counted, number
 
 FEWEST_DIGITS = 0.0001
 
 
-def shortcuts(material: Material) -> Section | None:
+def shortcuts(evaluated: EvaluatedRun) -> Section | None:
     """The verdict first, then the questions, the altered pictures, and whether the site can be read."""
-    found = material.beyond("shortcuts.json")
+    found = evaluated.beyond("shortcuts.json")
     if found is None:
         return None
     questions = rows_of(found["questions"])

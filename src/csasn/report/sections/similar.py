@@ -3,15 +3,15 @@
 from typing import Any
 
 from csasn.report.blocks import Picture, Pictures, Section, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.thumbnail import thumbnail
 
 N_SHOWN = 6  # errors with pictures; similar.json has them all
 
 
-def similar(material: Material) -> Section | None:
+def similar(evaluated: EvaluatedRun) -> Section | None:
     """A strip an error: the nodule, then its nearest training nodules with their reference standard."""
-    found = material.beyond("similar.json")
+    found = evaluated.beyond("similar.json")
     if found is None or not found["rare_classes"]:
         return None
     errors, rare = rows_of(found["errors"]), ", ".join(found["rare_classes"])
@@ -27,7 +27,7 @@ def similar(material: Material) -> Section | None:
         if len(errors) > N_SHOWN:
             text += f" The {N_SHOWN} with the least probability for their class are shown; similar.json has them all."
     strips = (
-        Pictures(pictures=(_error(material, row), *(_near(material, each) for each in row["similar"])))
+        Pictures(pictures=(_error(evaluated, row), *(_near(evaluated, each) for each in row["similar"])))
         for row in errors[:N_SHOWN]
     )
     return Section(
@@ -38,17 +38,17 @@ def similar(material: Material) -> Section | None:
     )
 
 
-def _error(material: Material, row: dict[str, Any]) -> Picture:
+def _error(evaluated: EvaluatedRun, row: dict[str, Any]) -> Picture:
     lines = (f"{row['reference']}, p = {row['p_reference']:.3f}", f"read as {row['predicted']}")
-    return _picture(material, row, title="Read wrongly", lines=lines)
+    return _picture(evaluated, row, title="Read wrongly", lines=lines)
 
 
-def _near(material: Material, row: dict[str, Any]) -> Picture:
-    return _picture(material, row, title=row["reference"], lines=(f"training, cosine {row['cosine']:.2f}",))
+def _near(evaluated: EvaluatedRun, row: dict[str, Any]) -> Picture:
+    return _picture(evaluated, row, title=row["reference"], lines=(f"training, cosine {row['cosine']:.2f}",))
 
 
-def _picture(material: Material, row: dict[str, Any], *, title: str, lines: tuple[str, ...]) -> Picture:
-    png, missing = thumbnail(material.run.images_root(), row["image_path"])
+def _picture(evaluated: EvaluatedRun, row: dict[str, Any], *, title: str, lines: tuple[str, ...]) -> Picture:
+    png, missing = thumbnail(evaluated.run.images_root(), row["image_path"])
     placed = (*lines, f"site {row['site']}", f"patient {row['patient_id']}")
     alt = f"Ultrasound image of patient {row['patient_id']}"
     return Picture(png=png, missing=missing, title=title, lines=placed, alt=alt)

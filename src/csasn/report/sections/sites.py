@@ -3,7 +3,7 @@
 from typing import Any
 
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import Material, rows_of
+from csasn.report.evaluated_run import EvaluatedRun, rows_of
 from csasn.report.figures.forest import by_site
 from csasn.report.formatting import CLASS_METRICS, ends_text, figure_name, number, share, with_interval
 from csasn.units import MAIN_MODEL
@@ -17,33 +17,33 @@ UNSEEN = {
 }
 
 
-def sites(material: Material) -> Section | None:
+def sites(evaluated: EvaluatedRun) -> Section | None:
     """Table and forest plot by site; nothing where the cohort has one site."""
-    names = sorted({key[1] for key in material.records if key[0] == MAIN_MODEL} - {"all"})
+    names = sorted({key[1] for key in evaluated.records if key[0] == MAIN_MODEL} - {"all"})
     if not names:
         return None
-    unseen = material.run.configuration.split.scheme == "leave-one-site-out"
+    unseen = evaluated.run.configuration.split.scheme == "leave-one-site-out"
     table = Table(
         name="sites",
         caption="By site, per patient; bootstrap intervals over patients",
         head=("Site", "Patients", "Macro AUROC", "Balanced accuracy", "Malignancy AUROC", "Note"),
-        rows=[_row(material, name) for name in (*names, "all")],
+        rows=[_row(evaluated, name) for name in (*names, "all")],
         wide=frozenset({5}),
     )
-    drawing = material.drawing(
+    drawing = evaluated.drawing(
         "sites",
-        f"AUROC by site, per patient, with {material.level} bootstrap intervals; the last row pools the sites.",
-        lambda: by_site(material.records, names),
+        f"AUROC by site, per patient, with {evaluated.level} bootstrap intervals; the last row pools the sites.",
+        lambda: by_site(evaluated.records, names),
     )
     return Section(
         id="sites",
         title="How it reads at sites that it has not seen" if unseen else "How it reads at each site",
         short="Unseen sites" if unseen else "Sites",
-        blocks=(Words(text=UNSEEN[unseen]), drawing, table, *_spread(material), *_beside(material)),
+        blocks=(Words(text=UNSEEN[unseen]), drawing, table, *_spread(evaluated), *_beside(evaluated)),
     )
 
 
-def _spread(material: Material) -> tuple[Table, ...]:
+def _spread(evaluated: EvaluatedRun) -> tuple[Table, ...]:
     """Random-effects mean over the sites, the range to expect at a further one, and the spread between them."""
     rows = [
         [
@@ -55,7 +55,7 @@ def _spread(material: Material) -> tuple[Table, ...]:
             number(row["q_p"], digits=3),
             row["note"],
         ]
-        for row in rows_of(material.metrics.get("sites"))
+        for row in rows_of(evaluated.metrics.get("sites"))
     ]
     head = ("Figure", "Sites", "Mean over sites", "Range at a further site", "I²", "p of Cochran's Q", "Note")
     caption = "Spread between sites: random effects on the logit scale (Paule-Mandel, Hartung-Knapp)"
@@ -66,9 +66,9 @@ def _range(low: float | None, high: float | None) -> str:
     return "not estimable" if low is None or high is None else f"{low:.2f}–{high:.2f}"
 
 
-def _beside(material: Material) -> tuple[Words | Table, ...]:
+def _beside(evaluated: EvaluatedRun) -> tuple[Words | Table, ...]:
     """The drop between this run's split and another's on the same patients."""
-    found = material.metrics.get("beside")
+    found = evaluated.metrics.get("beside")
     if not found:
         return ()
     rows = [
@@ -92,9 +92,9 @@ def _beside(material: Material) -> tuple[Words | Table, ...]:
     return words, Table(name="beside", caption=caption, head=head, rows=rows, wide=frozenset({6}))
 
 
-def subgroups(material: Material) -> Section | None:
+def subgroups(evaluated: EvaluatedRun) -> Section | None:
     """Malignancy figures by device, age band, sex and nodule size."""
-    found = rows_of(material.metrics.get("subgroups"))
+    found = rows_of(evaluated.metrics.get("subgroups"))
     if not found:
         return None
     groups = list(dict.fromkeys((row["by"], row["group"]) for row in found))
@@ -109,7 +109,7 @@ def subgroups(material: Material) -> Section | None:
         rows.append([by.replace("_", " "), group, f"{first['n']:,}", *(_share(each) for each in shown), first["note"]])
     table = Table(
         name="subgroups",
-        caption=f"Malignancy per patient in each group; {material.level} intervals",
+        caption=f"Malignancy per patient in each group; {evaluated.level} intervals",
         head=("By", "Group", "Patients", *(CLASS_METRICS.get(each, each.capitalize()) for each in metrics), "Note"),
         rows=rows,
         wide=frozenset({3 + len(metrics)}),
@@ -124,7 +124,7 @@ def _share(row: dict[str, Any] | None) -> str:
     return "not estimable" if row is None else share(row)
 
 
-def _row(material: Material, site: str) -> list[str]:
-    found = [material.records.get((MAIN_MODEL, site, "patient", *each)) for each in SHOWN]
+def _row(evaluated: EvaluatedRun, site: str) -> list[str]:
+    found = [evaluated.records.get((MAIN_MODEL, site, "patient", *each)) for each in SHOWN]
     n, note = (found[0].n, found[0].note) if found[0] else (0, "")
     return ["all sites" if site == "all" else site, f"{n:,}", *(with_interval(each) for each in found), note]
