@@ -1,4 +1,4 @@
-"""Fine-tuned lite against the frozen run and its rivals on busi, on the same folds, with paired intervals.
+"""Fine-tuned lite against the frozen run and its baselines on busi, on the same folds, with paired intervals.
 
     CSASN_DATA=../shared/data CSASN_WEIGHTS=../shared/weights python benchmarks/busi_finetuned.py OUT [SETTING ...]
 
@@ -29,11 +29,11 @@ from csasn.units import per_unit
 
 ROOT = Path(__file__).parents[1]
 FINETUNING = {
-    "--fit.finetune-epochs": "8",
-    "--fit.finetune-blocks": "3",
-    "--fit.finetune-learning-rate": "5e-5",
-    "--fit.finetune-mixup": "0.4",
-    "--fit.rivals": "vit-logistic-regression",  # the frozen run has the frozen branches
+    "--fit.finetune.epochs": "8",
+    "--fit.finetune.blocks": "3",
+    "--fit.finetune.learning-rate": "5e-5",
+    "--fit.finetune.mixup": "0.4",
+    "--fit.baselines": "vit-logistic-regression",  # the frozen run has the frozen branches
 }
 LEAD = ("macro_auroc", "balanced_accuracy", "macro_f1", "brier")
 SETTINGS = EvaluateSettings(n_bootstrap=2000)

@@ -42,23 +42,23 @@ MORE_AUGMENTATION = (
 
 def finetuned(n_epochs: int, rate: str, *, mixup: str = "0.4", more: str = "") -> str:
     """Settings of fine-tuning every block from pixels."""
-    fit = f"--fit.finetune-epochs {n_epochs} --fit.finetune-learning-rate {rate} --fit.finetune-mixup {mixup}"
-    return f"{fit} --fit.rivals {more}"
+    fit = f"--fit.finetune.epochs {n_epochs} --fit.finetune.learning-rate {rate} --fit.finetune.mixup {mixup}"
+    return f"{fit} --fit.baselines {more}"
 
 
 RECIPES = {
-    FROZEN: f"--fit.rivals {LOGISTIC_REGRESSION}",
+    FROZEN: f"--fit.baselines {LOGISTIC_REGRESSION}",
     "short": finetuned(6, "3e-5"),
     "long": finetuned(20, "3e-5"),
     "long-slow": finetuned(20, "1e-5"),
     "long-fast": finetuned(20, "1e-4"),
     "long-without-mixup": finetuned(20, "3e-5", mixup="0"),
-    "cutmix": finetuned(20, "3e-5", mixup="0", more="--fit.finetune-cutmix 1.0"),
+    "cutmix": finetuned(20, "3e-5", mixup="0", more="--fit.finetune.cutmix 1.0"),
     "more-augmentation": finetuned(20, "3e-5", more=MORE_AUGMENTATION),
-    "more-augmentation-fast": finetuned(20, "1e-4", more=f"--fit.finetune-drop-path 0.2 {MORE_AUGMENTATION}"),
-    "steep": finetuned(20, "1e-4", more="--fit.finetune-layer-decay 0.6"),
-    "unfreezing": finetuned(20, "3e-5", more="--fit.finetune-unfreeze-epochs 2"),
-    "three-blocks": finetuned(8, "5e-5", more="--fit.finetune-blocks 3"),
+    "more-augmentation-fast": finetuned(20, "1e-4", more=f"--fit.finetune.drop-path 0.2 {MORE_AUGMENTATION}"),
+    "steep": finetuned(20, "1e-4", more="--fit.finetune.layer-decay 0.6"),
+    "unfreezing": finetuned(20, "3e-5", more="--fit.finetune.unfreeze-epochs 2"),
+    "three-blocks": finetuned(8, "5e-5", more="--fit.finetune.blocks 3"),
 }
 
 

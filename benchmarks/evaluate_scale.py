@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate_scale.py [PATIENTS ...]
 
-Five classes, two images a patient, four sites, CSASN and one rival, 2,000 draws, embeddings of the lite profile's
+Five classes, two images a patient, four sites, CSASN and one baseline, 2,000 draws, embeddings of the lite profile's
 width, the audit of 200 patients; SIMULATED probabilities. Each size runs in a process of its own, so that its peak
 memory is its own.
 """

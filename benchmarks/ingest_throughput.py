@@ -1,6 +1,6 @@
 """`csasn ingest` against the raw decode of the same files by as many processes. Bar: 0.8.
 
-python benchmarks/ingest_throughput.py [SCREENS [CROPS]]. The rival is what a user would write: Pillow (for DICOM
+python benchmarks/ingest_throughput.py [SCREENS [CROPS]]. The baseline is what a user would write: Pillow (for DICOM
 pydicom, whose pixels Pillow turns to grey) to a grey array, in a pool of processes. All pictures are SIMULATED, in the
 formats that scanner workstations export: whole screens, as a capture shows them (the tissue twice as large, black and a
 ruler about it, 1024 x 768 px); the tissue alone, cropped and small, where the fixed costs of every file weigh most;
@@ -67,7 +67,7 @@ print(time.perf_counter() - started, result.n_used)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Files of one kind: what the rival does to each, and what `ingest` is given."""
+    """Files of one kind: what the baseline does to each, and what `ingest` is given."""
 
     paths: Sequence[Path]
     raw: Callable[[Path], int]
@@ -192,8 +192,8 @@ def main(n_screens: int, n_crops: int) -> None:
         objects = sorted((folder / "pacs/export").rglob("*.dcm"))
         labels, kept = (folder / "pacs/labels.csv",), folder / "kept"
         kept.mkdir()
-        rivals = {"DICOM": raw_object, "DICOM, decoded and kept as PNG": partial(raw_object_kept, folder=kept)}
-        for name, raw in rivals.items():
+        baselines = {"DICOM": raw_object, "DICOM, decoded and kept as PNG": partial(raw_object_kept, folder=kept)}
+        for name, raw in baselines.items():
             export = Source(paths=objects, raw=raw, source=folder / "pacs/export", layout="dicom", labels=labels)
             compare(name, export, folder, workers)
 

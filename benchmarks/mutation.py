@@ -80,7 +80,7 @@ TESTS = {
     "ranking": ("tests/test_metrics.py", EVALUATION),
     "recalibration": (CALIBRATION, "tests/test_recalibration.py"),
     "record": (UNITS, EVALUATION),
-    "refusal": (REFUSAL, "tests/test_scrutiny.py"),
+    "abstention": (REFUSAL, "tests/test_scrutiny.py"),
     "resampled": (UNITS, EVALUATION, COMPARISONS),
     "resampling": (INTERVALS, "tests/test_intervals.py"),
     "run_differences": (DIFFERENCES, "tests/test_run_differences.py"),

@@ -83,7 +83,7 @@ def seconds_of_steps(configuration: Configuration) -> list[float]:
     branches, _ = build_branches(configuration.network, weights="none", size_px=configuration.imaging.size_px)
     torch.manual_seed(0)
     module = build_training_module("csasn", branches, inputs.cohort, inputs.cohort.store_rows, configuration)
-    stage = Stage(name="frozen", n_epochs=1, learning_rate=configuration.fit.frozen_learning_rate)
+    stage = Stage(name="frozen", n_epochs=1, learning_rate=configuration.fit.frozen.learning_rate)
     phases, found = Phases(), []
 
     def after_step(_: TrainingState, __: int, ___: float) -> None:

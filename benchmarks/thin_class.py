@@ -55,7 +55,7 @@ def read_test_rows(session: Session, classes: str, seed: int, configuration: Con
     )
     told = np.full(len(session.cohort.class_index), -1)
     test, inputs = rows_of(session.run, "test"), session.inputs(frozen=True)
-    stage = Stage(name="frozen", n_epochs=settings.fit.frozen_epochs, learning_rate=settings.fit.frozen_learning_rate)
+    stage = Stage(name="frozen", n_epochs=settings.fit.frozen.epochs, learning_rate=settings.fit.frozen.learning_rate)
     for fold in folds_of(session.run):
         rows = thinned(session, fold, seed)
         torch.manual_seed(seed + fold.fold)

@@ -20,7 +20,8 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from csasn.config import Configuration
+from baseline_networks import PlainLoop, PlainNetwork
+from csasn.config import Configuration, FinetuneSettings
 from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
 from csasn.learning.epochs import batch_inputs
@@ -35,7 +36,6 @@ from csasn.learning.training import StageRun, train_stage
 from csasn.network.weights import build_branches
 from csasn.schema import ClassList
 from csasn.settings_files import read_configuration
-from rivals import PlainLoop, PlainNetwork
 
 PROFILE = Path(__file__).parents[1] / "configs" / "paper.toml"
 BATCH_SIZE, N_WARM_UP = 8, 2
@@ -57,7 +57,7 @@ def canary(dtype: torch.dtype) -> float:
 def settings() -> Configuration:
     """The paper profile at batch 8 without anything random inside the network, at the fine-tuning rate throughout."""
     profile = read_configuration(PROFILE)
-    off = {"warmup_fraction": 0.0, "finetune_drop_path": 0.0, "finetune_clip_norm": 0.0, "finetune_layer_decay": 1.0}
+    off = {"warmup_fraction": 0.0, "finetune": FinetuneSettings(drop_path=0.0, clip_norm=0.0, layer_decay=1.0)}
     return profile.model_copy(
         update={
             "network": profile.network.model_copy(update={"dropout": 0.0, "feature_dropout": 0.0}),
@@ -92,14 +92,14 @@ def standing(n_images: int, configuration: Configuration) -> tuple[TrainingModul
 
 
 def rival_of(module: TrainingModule, configuration: Configuration) -> PlainLoop:
-    """The rival with the module's own start."""
+    """The baseline with the module's own start."""
     network = PlainNetwork(configuration, CLASSES)
     for name in ("vit", "cnn"):
         getattr(network, name).load_state_dict(module.network.branches[name].backbone.state_dict())
     network.head.load_state_dict(module.network.head.state_dict())
     fit = configuration.fit
     return PlainLoop(
-        network, copy.deepcopy(module.loss), rate=fit.finetune_learning_rate, weight_decay=fit.weight_decay
+        network, copy.deepcopy(module.loss), rate=fit.finetune.learning_rate, weight_decay=fit.weight_decay
     )
 
 
@@ -109,8 +109,8 @@ def main() -> None:
     configuration = settings()
     n_steps = n_pairs + N_WARM_UP
     module, inputs, rows = standing(n_steps * BATCH_SIZE, configuration)
-    rival = rival_of(module, configuration)
-    cohort, rate = inputs.cohort, configuration.fit.finetune_learning_rate
+    baseline = rival_of(module, configuration)
+    cohort, rate = inputs.cohort, configuration.fit.finetune.learning_rate
     course = StageRun(
         fabric=Fabric(accelerator="cpu", devices=1),
         module=module,
@@ -130,17 +130,17 @@ def main() -> None:
             batch, np.arange(BATCH_SIZE), inputs, 0, configuration, used=["vit", "cnn"], phases=Phases()
         )
         index = torch.from_numpy(cohort.class_index[batch.rows])
-        rival.rate(rate_factor(learning.step - 1, n_steps, 0.0) * rate)
+        baseline.rate(rate_factor(learning.step - 1, n_steps, 0.0) * rate)
         if learning.step == 1:
             with flops:
-                theirs_loss = rival.step(images, index, index > 0)
+                theirs_loss = baseline.step(images, index, index > 0)
         else:
             started = time.perf_counter()
-            theirs_loss = rival.step(images, index, index > 0)
+            theirs_loss = baseline.step(images, index, index > 0)
             theirs.append(time.perf_counter() - started)
             peaks.append((canary(torch.float32), canary(torch.bfloat16)))
             print(
-                f"step {learning.step}: ours {ours[-1]:.2f} s, rival {theirs[-1]:.2f} s, ratio "
+                f"step {learning.step}: ours {ours[-1]:.2f} s, baseline {theirs[-1]:.2f} s, ratio "
                 f"{theirs[-1] / ours[-1]:.2f}, canary {peaks[-1][0]:.0f} / {peaks[-1][1]:.0f} GFLOP/s, loss "
                 f"{loss:.4f} / {theirs_loss:.4f}, " + phases_in_words(course.phases)
             )
@@ -154,7 +154,7 @@ def main() -> None:
     shares = [gflop / seconds / bfloat16 for seconds, (_, bfloat16) in zip(ours, peaks, strict=True)]
     plain = [gflop / seconds / float32 for seconds, (float32, _) in zip(theirs, peaks, strict=True)]
     apart = [abs(a - b) for a, b in losses]
-    for name, seconds, of_peak, peak in (("ours", ours, shares, "bfloat16"), ("rival", theirs, plain, "float32")):
+    for name, seconds, of_peak, peak in (("ours", ours, shares, "bfloat16"), ("baseline", theirs, plain, "float32")):
         speed = BATCH_SIZE / statistics.median(seconds)
         print(f"{name}: {speed:.2f} images/s, {statistics.median(of_peak):.0%} of the {peak} peak")
     print(f"ratio: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}, {n_pairs} pairs")

@@ -20,13 +20,17 @@ dropout = 0.0
 weights = "none"
 precision = "float32"
 cached_views = 2
-frozen_epochs = 3
-finetune_epochs = 2
-finetune_drop_path = 0.0
-finetune_mixup = 0.4
-finetune_learning_rate = 1e-3
 batch_size = 10
-rivals = ["vit-logistic-regression"]
+baselines = ["vit-logistic-regression"]
+
+[fit.frozen]
+epochs = 3
+
+[fit.finetune]
+epochs = 2
+drop_path = 0.0
+mixup = 0.4
+learning_rate = 1e-3
 
 [predict]
 n_views = 2

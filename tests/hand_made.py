@@ -25,7 +25,7 @@ SETTINGS = EvaluateSettings(
     confidence=0.9, n_bootstrap=100, calibration_bins=3, fixed_specificity=0.75, fixed_sensitivity=0.6, set_alpha=0.3
 )
 POPULATION = {"benign": 0.6, "FA": 0.25, "PTC": 0.1, "FTC": 0.05}
-RIVAL, NOT_READ = "vit-only", "P05"  # the patient that the rival did not read
+RIVAL, NOT_READ = "vit-only", "P05"  # the patient that the baseline did not read
 # Site, fold that tests the patient, and its nodules: label and number of images.
 COHORT: tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...] = (
     ("Alm", 0, (("benign", 1),)),

@@ -82,7 +82,7 @@ def predictions(frame: pl.DataFrame, classes: ClassList, *, seed: int = 0, n_fol
 
 
 def weaker(frame: pl.DataFrame) -> pl.DataFrame:
-    """The predictions with a rival's in CSASN's place."""
+    """The predictions with a baseline's in CSASN's place."""
     return frame.filter(pl.col("model") != "csasn").with_columns(pl.col("model").replace({"cnn-only": "csasn"}))
 
 

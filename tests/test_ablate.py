@@ -52,7 +52,9 @@ def test_every_variant_is_a_run_folder_on_one_split_and_one_cache(study: Path) -
     runs = [open_run(study / "units" / unit["name"]) for unit in content["units"]]
     assert len({run.path("split.csv").read_bytes() for run in runs}) == 1
     assert all(list(run.stages()) == ["split", "fit", "predict", "evaluate"] for run in runs)
-    for run, models in zip(runs, (["csasn", RIVAL], ["csasn"]), strict=True):  # the rival beside the full network alone
+    for run, models in zip(
+        runs, (["csasn", RIVAL], ["csasn"]), strict=True
+    ):  # the baseline beside the full network alone
         tested = pl.read_parquet(run.path("predictions.parquet")).filter(pl.col("partition") == "test")
         assert sorted(tested["model"].unique()) == models
         for model in models:
@@ -178,14 +180,14 @@ def test_settings_given_are_those_of_every_variant_and_stand_on_the_page(
     cohort: Path, study: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "study"
-    given = ("--fit.frozen-epochs", "1", "--scheme=grouped-kfold", "--split.n-folds", "3")
+    given = ("--fit.frozen.epochs", "1", "--scheme=grouped-kfold", "--split.n-folds", "3")
     assert ablate(cohort, other, SMOKE, "--variants", "no-attention", *given) == 0
     for name in ("full", "no-attention"):
         settings = open_run(other / f"units/{name}-seed0").configuration
-        assert (settings.fit.frozen_epochs, settings.split.scheme, settings.split.n_folds) == (1, "grouped-kfold", 3)
+        assert (settings.fit.frozen.epochs, settings.split.scheme, settings.split.n_folds) == (1, "grouped-kfold", 3)
     content = content_of(other)
-    assert content["suite"]["changed"] == {"split.n_folds": 3, "fit.frozen_epochs": 1}
-    assert "for all variants with split.n_folds 3; fit.frozen_epochs 1." in (other / "study.html").read_text()
+    assert content["suite"]["changed"] == {"split.n_folds": 3, "fit.frozen.epochs": 1}
+    assert "for all variants with split.n_folds 3; fit.frozen.epochs 1." in (other / "study.html").read_text()
     assert content_of(study)["suite"]["changed"] == {}
     assert "for all variants with" not in (study / "study.html").read_text()
 
@@ -195,7 +197,7 @@ def test_other_settings_in_the_same_folder_are_refused_before_anything_is_done(
 ) -> None:
     again = copied(study, tmp_path / "study")
     before = content_of(again)
-    assert ablate(cohort, again, SMOKE, "--fit.frozen-epochs", "5") == 1
+    assert ablate(cohort, again, SMOKE, "--fit.frozen.epochs", "5") == 1
     assert "was made from another configuration" in capsys.readouterr().err
     assert content_of(again) == before
 
@@ -218,7 +220,7 @@ def test_workers_end_with_the_process_that_began_them(cohort: Path, tmp_path: Pa
     """Killed outright, it can tell them nothing; alone they would go on, here for 2,000 epochs."""
     study, code = tmp_path / "study", "from csasn.cli import main; main()"
     command = ["ablate", "--cohort", str(cohort), "--suite", str(SMOKE), "--out", str(study), "--workers", "2"]
-    command += ["--fit.frozen-epochs", "2000", "--fit.patience-epochs", "2000", "--fit.save-every-steps", "1"]
+    command += ["--fit.frozen.epochs", "2000", "--fit.patience-epochs", "2000", "--fit.save-every-steps", "1"]
     with subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL) as begun:
         until(lambda: any((study / "units").glob("*/checkpoints")), within_s=120)
         workers = children_of(begun.pid)

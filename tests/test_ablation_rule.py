@@ -1,4 +1,4 @@
-"""The radiologists' level as a rival: its AUROC, its draws and its words, by independent means."""
+"""The radiologists' level as a baseline: its AUROC, its draws and its words, by independent means."""
 
 import numpy as np
 import polars as pl

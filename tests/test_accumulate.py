@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from csasn.config import Configuration, FitSettings, LossSettings
+from csasn.config import Configuration, FinetuneSettings, FitSettings, FrozenSettings, LossSettings
 from csasn.learning.epochs import batch_inputs
 from csasn.learning.module import build_training_module
 from csasn.learning.objective.labels import Whole
@@ -88,7 +88,7 @@ LOSSES = [
 def test_parts_of_a_batch_give_the_step_of_the_batch(fabric: Fabric, loss: dict[str, object], mixup: float) -> None:
     """36 rows in batches of 8: the last batch has 4 rows, and two parts where the others have four."""
     (whole, told), (parts, again) = (
-        trained(fabric, FROZEN, configured(accumulate=n, loss=loss, feature_mixup=mixup)) for n in (1, 4)
+        trained(fabric, FROZEN, configured(accumulate=n, loss=loss, frozen=FrozenSettings(mixup=mixup))) for n in (1, 4)
     )
     assert gap(whole, parts) < 1e-5
     for mine, other in zip(told, again, strict=True):
@@ -98,10 +98,13 @@ def test_parts_of_a_batch_give_the_step_of_the_batch(fabric: Fabric, loss: dict[
 
 
 @pytest.mark.usefixtures("batch_norm_still")
-@pytest.mark.parametrize("blending", [{"finetune_cutmix": 1.0}, {"finetune_mixup": 0.4}], ids=["cut", "blended"])
+@pytest.mark.parametrize("blending", [{"cutmix": 1.0}, {"mixup": 0.4}], ids=["cut", "blended"])
 def test_parts_of_a_batch_of_images_give_its_step_too(fabric: Fabric, blending: dict[str, float]) -> None:
     loss = {"classes": "dynamic", "tasks": "uncertainty"}
-    whole, parts = (trained(fabric, FINETUNE, configured(accumulate=n, loss=loss, **blending))[0] for n in (1, 3))
+    whole, parts = (
+        trained(fabric, FINETUNE, configured(accumulate=n, loss=loss, finetune=FinetuneSettings(**blending)))[0]
+        for n in (1, 3)
+    )
     assert gap(whole, parts) < 1e-5
 
 
@@ -124,7 +127,7 @@ def test_cut_in_the_middle_of_a_step_a_training_goes_on_to_the_same_bits(
     fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted before the third of the parts of a batch, in each stage."""
-    fit = CONFIGURATION.fit.model_copy(update={"accumulate": 4, "finetune_cutmix": 1.0, "finetune_epochs": 2})
+    fit = CONFIGURATION.fit.model_copy(update={"accumulate": 4, "finetune": FinetuneSettings(cutmix=1.0, epochs=2)})
     configuration = CONFIGURATION.model_copy(update={"fit": fit})
     looked = [0]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from csasn.config import Configuration, FitSettings, LossSettings
+from csasn.config import Configuration, FinetuneSettings, FitSettings, LossSettings
 from csasn.learning.epochs import Planned, batch_inputs, labels_of, plan_epoch
 from csasn.learning.mixup import Box, Mix, draw_cutmix, draw_mixup, pasted
 from csasn.learning.module import build_training_module
@@ -199,7 +199,7 @@ def test_images_are_blended_as_the_features_that_the_branches_give_never_as_pixe
 @pytest.mark.parametrize("blocks", [0, 1], ids=["from pixels", "from cached activations"])
 def test_mixup_in_fine_tuning_blends_every_batch(blocks: int) -> None:
     """A setting that is turned is never without effect: from pixels it once was."""
-    fit = CONFIGURATION.fit.model_copy(update={"finetune_epochs": 1, "finetune_blocks": blocks, "finetune_mixup": 0.4})
+    fit = CONFIGURATION.fit.model_copy(update={"finetune": FinetuneSettings(epochs=1, blocks=blocks, mixup=0.4)})
     course = StageRun(
         fabric=None,
         module=None,
@@ -212,14 +212,14 @@ def test_mixup_in_fine_tuning_blends_every_batch(blocks: int) -> None:
 
 
 def test_blending_that_would_do_nothing_or_be_twofold_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"fit\.finetune_mixup \(0\.4\) acts in fine-tuning alone"):
-        Configuration(fit=FitSettings(finetune_mixup=0.4))
+    with pytest.raises(ValueError, match=r"fit\.finetune.mixup \(0\.4\) acts in fine-tuning alone"):
+        Configuration(fit=FitSettings(finetune=FinetuneSettings(mixup=0.4)))
     with pytest.raises(ValueError, match="a row has two labels, not four"):
-        Configuration(fit=FitSettings(finetune_epochs=2, finetune_mixup=0.4, finetune_cutmix=1.0))
+        Configuration(fit=FitSettings(finetune=FinetuneSettings(epochs=2, mixup=0.4, cutmix=1.0)))
 
 
-@pytest.mark.parametrize("changes", [{"finetune_epochs": 2, "finetune_blocks": 1}, {}], ids=["cached", "frozen alone"])
+@pytest.mark.parametrize("changes", [{"epochs": 2, "blocks": 1}, {}], ids=["cached", "frozen alone"])
 def test_cutmix_is_refused_where_no_pixels_are_trained_on(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="acts in fine-tuning from pixels alone"):
-        Configuration(fit=FitSettings(finetune_cutmix=1.0, **changes))
-    assert Configuration(fit=FitSettings(finetune_cutmix=1.0, finetune_epochs=2)).fit.finetune_cutmix == 1
+        Configuration(fit=FitSettings(finetune=FinetuneSettings(cutmix=1.0, **changes)))
+    assert Configuration(fit=FitSettings(finetune=FinetuneSettings(cutmix=1.0, epochs=2))).fit.finetune.cutmix == 1

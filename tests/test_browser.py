@@ -85,7 +85,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cohort": "four-hospitals",
         "simulated": True,
         "scheme": "leave-one-site-out",
-        "suite": {"file": "paper.toml", "sha256": "0" * 64, "seeds": [0], "changed": {"fit.frozen_epochs": 30}},
+        "suite": {"file": "paper.toml", "sha256": "0" * 64, "seeds": [0], "changed": {"fit.frozen.epochs": 30}},
         "units": units,
         "costs": {
             arm.name: {"parameters": 26_000_000, "gflops": 5.5 + k, "images_per_s": 535.0, "training_minutes": 2.5}

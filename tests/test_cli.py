@@ -155,12 +155,12 @@ def test_settings_of_the_command_line_stand_above_those_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "some.toml"
-    path.write_text("[fit]\nbatch_size = 8\nfrozen_epochs = 3\n")
+    path.write_text("[fit]\nbatch_size = 8\n[fit.frozen]\nepochs = 3\n")
     seen = []
     monkeypatch.setattr("csasn.runs.create_run", lambda *given: seen.append(given))
     monkeypatch.setattr("csasn.cohort.split.split_run", lambda _: tmp_path)
-    main(["split", "--cohort", "c", "--out", "o", "--config", str(path), "--fit.frozen-epochs", "5"])
+    main(["split", "--cohort", "c", "--out", "o", "--config", str(path), "--fit.frozen.epochs", "5"])
     (cohort, out, settings), *more = seen
     assert not more
     assert (cohort, out) == (Path("c"), Path("o"))
-    assert (settings.fit.batch_size, settings.fit.frozen_epochs, settings.fit.seed) == (8, 5, 0)
+    assert (settings.fit.batch_size, settings.fit.frozen.epochs, settings.fit.seed) == (8, 5, 0)

@@ -115,12 +115,14 @@ def test_compare_covers_every_rival_and_says_who_is_higher() -> None:
     classes = classes_of(table)
     found = evaluate(predictions(table, classes), table, classes, EvaluateSettings(n_bootstrap=200))
     assert len(found.comparisons) == (len(STRENGTH) - 1) * 3 * 2
-    weakest = [each for each in found.comparisons if each.rival == "vit-logistic-regression" and each.unit == "patient"]
+    weakest = [
+        each for each in found.comparisons if each.baseline == "vit-logistic-regression" and each.unit == "patient"
+    ]
     assert all(each.low is not None and each.low > 0 for each in weakest)
     assert all(each.p_holm is not None and each.p is not None and each.p_holm >= each.p for each in found.comparisons)
     assert all(each.detectable is not None and each.detectable > 0 for each in found.comparisons)
     tests = found.paired_tests
-    assert [(each.rival, each.metric) for each in tests[:3]] == [
+    assert [(each.baseline, each.metric) for each in tests[:3]] == [
         ("cnn-only", name) for name in ("auroc", "sensitivity", "specificity")
     ]
     assert [each.p_holm for each in tests] == pytest.approx(holm([each.p for each in tests]))
@@ -130,5 +132,5 @@ def test_compare_covers_every_rival_and_says_who_is_higher() -> None:
         if each.unit == "patient" and each.site == "all"
     }
     for each in tests:
-        pair = records["csasn", "malignancy", each.metric], records[each.rival, "malignancy", each.metric]
+        pair = records["csasn", "malignancy", each.metric], records[each.baseline, "malignancy", each.metric]
         assert each.estimate == pytest.approx(pair[0] - pair[1])

@@ -1,4 +1,4 @@
-"""Comparisons with a rival, paired tests and sites of a small evaluation, again by plain loops."""
+"""Comparisons with a baseline, paired tests and sites of a small evaluation, again by plain loops."""
 
 import math
 

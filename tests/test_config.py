@@ -12,6 +12,7 @@ from csasn.config import (
     Configuration,
     EvaluateSettings,
     FitSettings,
+    FrozenSettings,
     ImagingSettings,
     LossSettings,
     NetworkSettings,
@@ -49,8 +50,8 @@ def test_every_wrong_name_and_value_is_listed(tmp_path: Path) -> None:
         ("augmentation", "flip_probability", 1.01),
         ("network", "dropout", 1.0),
         ("loss", "effective_beta", 1.0),
-        ("fit", "frozen_learning_rate", 0.0),
-        ("fit", "rivals", ["another"]),
+        ("fit", "accumulate", 0),
+        ("fit", "baselines", ["another"]),
         ("evaluate", "confidence", 0.5),
     ],
 )
@@ -118,8 +119,8 @@ configurations = st.builds(
     fit=st.builds(
         FitSettings,
         weights=texts,
-        frozen_learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
-        rivals=st.lists(st.sampled_from(["cnn-only", "vit-only"]), unique=True).map(tuple),
+        frozen=st.builds(FrozenSettings, learning_rate=st.floats(0, exclude_min=True, allow_infinity=False)),
+        baselines=st.lists(st.sampled_from(["cnn-only", "vit-only"]), unique=True).map(tuple),
     ),
 )
 
@@ -151,7 +152,9 @@ def test_the_hash_follows_every_group() -> None:
         {"fit": {"seed": 1}},
         {"predict": {"n_views": 1}},
         {"evaluate": {"confidence": 0.9}},
-        {"scrutiny": {"n_neighbours": 3}},
+        {"novelty": {"n_neighbours": 3}},
+        {"shortcuts": {"n_permutations": 99}},
+        {"explain": {"n_similar": 3}},
     ]
     hashes = {validated(each, source="test").sha256() for each in changes}
     assert len(hashes) == len(changes) == len(Configuration.model_fields)

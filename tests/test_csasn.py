@@ -253,10 +253,10 @@ def test_each_branch_takes_its_own_kind_of_network() -> None:
         build_cnn("test_vit", channels=VIT, overlay=None)
 
 
-RIVALS = {"resnet18": 512, "densenet121": 1024, "swin_tiny_patch4_window7_224": 768, "convnext_atto": 320}
+BASELINES = {"resnet18": 512, "densenet121": 1024, "swin_tiny_patch4_window7_224": 768, "convnext_atto": 320}
 
 
-@pytest.mark.parametrize(("name", "channels"), RIVALS.items())
+@pytest.mark.parametrize(("name", "channels"), BASELINES.items())
 def test_rivals_by_name_give_the_map_that_timm_pools(name: str, channels: int) -> None:
     branch = build_cnn(name, channels=channels, overlay=None, size_px=96).eval()
     given = images(2, size_px=96)

@@ -143,9 +143,9 @@ def test_the_whole_job_by_the_command_line(folder: Path) -> None:
     settings = [
         "--config",
         str(CONFIGS / "smoke.toml"),
-        "--scrutiny.n-patients",
+        "--explain.n-patients",
         "10",
-        "--scrutiny.n-permutations",
+        "--shortcuts.n-permutations",
         "99",
     ]
     done = subprocess.run([*command, *settings], capture_output=True, text=True, check=True, timeout=900)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from csasn.config import AugmentationSettings, FitSettings
+from csasn.config import AugmentationSettings, FinetuneSettings, FitSettings
 from csasn.errors import BadInputError
 from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
@@ -62,7 +62,7 @@ def test_cached_activations_give_the_loss_and_gradients_of_pixels(tmp_path: Path
     for cache in caches.values():
         cache.ensure(rows, range(1))
     stage = Stage(name="finetune", n_epochs=1, learning_rate=1e-5)
-    parameter_groups(module, stage, FitSettings(finetune_blocks=2))
+    parameter_groups(module, stage, FitSettings(finetune=FinetuneSettings(blocks=2)))
     index = torch.from_numpy(cohort().class_index[rows])
     losses, gradients = [], []
     for each in (caches, None):

@@ -45,7 +45,7 @@ WORDS |= {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specif
 
 
 def table(model: str, unit: UnitName) -> pl.DataFrame:
-    """A model's rows in CSASN's place; of the patient that the rival did not read there is no test row."""
+    """A model's rows in CSASN's place; of the patient that the baseline did not read there is no test row."""
     frame = PREDICTIONS.filter(pl.col("model") == model).with_columns(pl.lit("csasn").alias("model"))
     read = (pl.col("partition") != "test") | (pl.col("patient_id") != NOT_READ)
     return per_unit(frame.filter(read), CLASSES, unit=unit)
@@ -329,7 +329,7 @@ def test_drops_are_differences_over_all_and_at_each_site() -> None:
     sites = ("all", "Alm", "Birk", "Ceder")
     assert [(each.site, each.target, each.metric) for each in rows] == [(s, *key) for s in sites for key in DROPS]
     for told in rows:
-        one, rival = ([each for each in of if told.site in ("all", each.site)] for of in read("patient"))
+        one, baseline = ([each for each in of if told.site in ("all", each.site)] for of in read("patient"))
         apart = told.site in ("all", "Alm")  # the patient that one run did not read
         left_out = "1 patients tested by one of the two alone were left out" if apart else ""
         few = len({each.patient for each in one if each.malignant})
@@ -346,8 +346,10 @@ def test_drops_are_differences_over_all_and_at_each_site() -> None:
         if note.startswith("not"):
             assert (told.here, told.other, told.estimate, told.low, told.high, told.p) == (None,) * 6
             continue
-        draws = np.array(draws_of(one, told.target, told.metric)) - np.array(draws_of(rival, told.target, told.metric))
-        expected = [figure_of(each, told.target, told.metric) for each in (one, rival)]
+        draws = np.array(draws_of(one, told.target, told.metric)) - np.array(
+            draws_of(baseline, told.target, told.metric)
+        )
+        expected = [figure_of(each, told.target, told.metric) for each in (one, baseline)]
         assert (told.here, told.other) == pytest.approx(tuple(expected))
         assert told.estimate == pytest.approx(expected[0] - expected[1])
         assert (told.low, told.high) == pytest.approx(tuple(np.quantile(draws, [0.05, 0.95])))

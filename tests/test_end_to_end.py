@@ -69,7 +69,7 @@ def test_same_command_again_does_nothing_and_other_settings_are_refused(
     out = succeed(*again)
     assert out.count("already done") == 7
     assert {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES} == before
-    refused = csasn(*again, "--fit.frozen-epochs", 5)
+    refused = csasn(*again, "--fit.frozen.epochs", 5)
     assert refused.returncode == 1
     assert "another configuration" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -113,12 +113,14 @@ def test_changed_prediction_file_is_refused(simulated_run: Path, tmp_path: Path)
 
 
 def test_refusal_and_shortcuts_are_answered_for_every_patient(simulated_run: Path) -> None:
-    refusal, shortcuts = (json.loads((simulated_run / name).read_text()) for name in ("refusal.json", "shortcuts.json"))
+    refusal, shortcuts = (
+        json.loads((simulated_run / name).read_text()) for name in ("abstention.json", "shortcuts.json")
+    )
     assert refusal["asked"] is False
     assert refusal["recognised"] == []
-    everyone = [each for each in refusal["refused"] if each["target"] == "all"]
+    everyone = [each for each in refusal["abstained"] if each["target"] == "all"]
     assert {each["n"] for each in everyone} == {40}
-    assert all(each["low"] <= each["share"] <= each["high"] for each in refusal["refused"])
+    assert all(each["low"] <= each["share"] <= each["high"] for each in refusal["abstained"])
     assert len({curve["risk"][-1] for curve in refusal["risk_coverage"].values() if isinstance(curve, dict)}) == 1
     assert [each["n_patients"] for each in shortcuts["variants"]] == [40] * 4
     assert [each["p"] is not None for each in shortcuts["questions"]][:2] == [True, True]
@@ -167,7 +169,7 @@ def test_rare_errors_are_shown_with_training_nodules_of_their_own_fold(simulated
         assert {each["image_path"] for each in error["similar"]} <= set(trained)
         assert len({each["patient_id"] for each in error["similar"]}) == 4
     page = (simulated_run / "report.html").read_text()
-    assert all(f'id="{name}"' in page for name in ("refusal", "shortcuts", "similar"))
+    assert all(f'id="{name}"' in page for name in ("abstention", "shortcuts", "similar"))
 
 
 def test_changed_embeddings_are_refused(simulated_run: Path, tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_without_masks_and_with_one_site_and_branch_it_is_said_what_cannot_be_me
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(simulated_cohort / row["image_path"], folder / f"{row['patient_id']}.png")
     succeed("ingest", tmp_path / "pictures", "--out", tmp_path / "cohort")
-    options = ("--fit.rivals", "--fit.frozen-epochs", 1, "--fit.weights", "none", "--network.branches", "cnn")
+    options = ("--fit.baselines", "--fit.frozen.epochs", 1, "--fit.weights", "none", "--network.branches", "cnn")
     succeed("run", "--cohort", tmp_path / "cohort", "--config", SMOKE, "--out", tmp_path / "run", *options)
     found = json.loads((tmp_path / "run/shortcuts.json").read_text())
     assert [each["p"] is not None for each in found["questions"]] == [True, True, False]
@@ -205,8 +207,8 @@ def test_without_masks_and_with_one_site_and_branch_it_is_said_what_cannot_be_me
 
 def test_fine_tuning_and_leave_one_site_out(simulated_cohort: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    options = ("--split.scheme", "leave-one-site-out", "--fit.finetune-epochs", 1, "--fit.rivals", "cnn-only")
-    options = (*options, "--fit.finetune-blocks", 2, "--fit.sampling", "patient-balanced", "--loss.tasks", "gradnorm")
+    options = ("--split.scheme", "leave-one-site-out", "--fit.finetune.epochs", 1, "--fit.baselines", "cnn-only")
+    options = (*options, "--fit.finetune.blocks", 2, "--fit.sampling", "patient-balanced", "--loss.tasks", "gradnorm")
     options = (*options, "--predict.gated-attention")
     succeed("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", run, *options, "--fit.weights", "none")
     split = pl.read_csv(run / "split.csv")

@@ -140,10 +140,10 @@ def test_without_masks_the_maps_are_shown_and_nothing_is_estimated(tmp_path: Pat
 def test_words_follow_the_figures() -> None:
     row = {"map": "cnn", "group": "all", "measure": "pointing", "estimate": 0.6, "against": "centre", "difference": 0.1}
     row |= {"difference_low": 0.02, "difference_high": 0.2, "p_holm": 0.01, "detectable": 0.15}
-    rival = row | {"map": "centre", "estimate": 0.5}
-    assert "60 % of patients, the picture's centre in 50 %: more often" in where("cnn", [row, rival], alpha=0.05)
-    assert "LESS often" in where("cnn", [row | {"difference": -0.1}, rival], alpha=0.05)
-    assert "0.15 would have shown" in where("cnn", [row | {"p_holm": 0.3}, rival], alpha=0.05)
+    baseline = row | {"map": "centre", "estimate": 0.5}
+    assert "60 % of patients, the picture's centre in 50 %: more often" in where("cnn", [row, baseline], alpha=0.05)
+    assert "LESS often" in where("cnn", [row | {"difference": -0.1}, baseline], alpha=0.05)
+    assert "0.15 would have shown" in where("cnn", [row | {"p_holm": 0.3}, baseline], alpha=0.05)
     assert verdict(["cnn"], [row | {"p_holm": 0.3}], {"alike": [], "still_alike": 0.5}, alpha=0.05).startswith("No map")
     level = {"map": "cnn", "randomised": "fusion", "estimate": 0.7, "low": 0.4, "high": 0.9}
     last = level | {"randomised": "branches 4/4", "estimate": 0.1, "low": 0.0, "high": 0.2}

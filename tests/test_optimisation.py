@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from csasn.config import FitSettings
+from csasn.config import FinetuneSettings, FitSettings
 from csasn.learning.optimisation import TASK_RATE, Stage, parameter_groups, rate_factor, rate_schedule
 from small_training import CONFIGURATION, FROZEN, fresh_module
 
@@ -37,7 +37,8 @@ FINETUNE = Stage(name="finetune", n_epochs=4, learning_rate=1e-5)
 
 
 def settings(**changes: object) -> FitSettings:
-    return FitSettings(**{"finetune_layer_decay": 0.5, **changes})
+    fit = {name: changes.pop(name) for name in ("warmup_fraction",) if name in changes}
+    return FitSettings(finetune=FinetuneSettings(**{"layer_decay": 0.5, **changes}), **fit)
 
 
 def place(name: str) -> tuple[int | None, int]:
@@ -73,7 +74,7 @@ def test_finetuning_groups_follow_depth_and_spare_vectors() -> None:
 
 def test_only_the_last_blocks_are_trained() -> None:
     module = fresh_module()
-    groups = parameter_groups(module, FINETUNE, settings(finetune_blocks=2))
+    groups = parameter_groups(module, FINETUNE, settings(blocks=2))
     grouped = {id(parameter) for group in groups for parameter in group["params"]}
     for name, parameter in module.named_parameters():
         known, block = place(name)
@@ -84,7 +85,7 @@ def test_only_the_last_blocks_are_trained() -> None:
 
 def test_blocks_join_from_the_top() -> None:
     module = fresh_module()
-    gradual = settings(finetune_unfreeze_epochs=1, warmup_fraction=0.0)
+    gradual = settings(unfreeze_epochs=1, warmup_fraction=0.0)
     groups = parameter_groups(module, FINETUNE, gradual)
     optimizer = torch.optim.AdamW(groups, lr=1.0)
     schedule = rate_schedule(optimizer, gradual, n_steps=20, n_steps_an_epoch=5)

@@ -16,7 +16,6 @@ base = "{CONFIGS / "smoke.toml"}"
 seeds = [0]
 
 [settings.fit]
-frozen_epochs = 1
 
 [[variants]]
 name = "full"

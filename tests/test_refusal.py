@@ -34,15 +34,15 @@ def succeed(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def refusal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cohort, a run of it without rivals, and its refusal tried."""
-    folder = tmp_path_factory.mktemp("refusal")
+    """A cohort, a run of it without baselines, and its refusal tried."""
+    folder = tmp_path_factory.mktemp("abstention")
     succeed("simulate", "--out", folder / "cohort", "--patients", 50, "--sites", 2, "--seed", 3)
-    options = ("--fit.rivals", "--fit.frozen-epochs", 2, "--fit.weights", "none")
+    options = ("--fit.baselines", "--fit.frozen.epochs", 2, "--fit.weights", "none")
     run = folder / "run"
     succeed("split", "--cohort", folder / "cohort", "--config", SMOKE, "--out", run, *options)
     for stage in ("fit", "predict"):
         succeed(stage, run)
-    succeed("refusal", run, "--foreign", folder / "cohort")
+    succeed("abstention", run, "--foreign", folder / "cohort")
     succeed("evaluate", run)
     return folder
 
@@ -55,7 +55,9 @@ def test_a_class_left_out_is_in_no_training_row_and_in_every_test_row(refusal_fo
     assert len(rare) == 3
     for name in rare:
         for fold in split["fold"].unique():
-            frame = pl.read_parquet(run / f"refusal/without-{name}/fold{fold}.parquet").join(manifest, on="image_path")
+            frame = pl.read_parquet(run / f"abstention/without-{name}/fold{fold}.parquet").join(
+                manifest, on="image_path"
+            )
             of_class = frame.filter(pl.col("subtype") == name)
             assert set(of_class["partition"]) == {"test"}
             tested = split.filter((pl.col("fold") == fold) & (pl.col("partition") == "test"))
@@ -67,7 +69,7 @@ def test_a_class_left_out_is_in_no_training_row_and_in_every_test_row(refusal_fo
 
 @pytest.mark.slow
 def test_refusal_json_answers_for_every_class_and_foreign_group(refusal_folder: Path) -> None:
-    content = json.loads((refusal_folder / "run/refusal.json").read_text())
+    content = json.loads((refusal_folder / "run/abstention.json").read_text())
     manifest = read_manifest(refusal_folder / "run")
     asked = {(each["kind"], each["novel"]) for each in content["recognised"]}
     groups = {name for kind, name in asked if kind == "foreign"}
@@ -88,26 +90,26 @@ def test_refusal_json_answers_for_every_class_and_foreign_group(refusal_folder: 
     curves = content["risk_coverage"]
     ends = {curves[name]["risk"][-1] for name in (*DETECTORS, "least probability")}
     assert len(ends) == 1  # keeping everyone, every order makes the same errors
-    everyone = [each for each in content["refused"] if each["target"] == "all"]
+    everyone = [each for each in content["abstained"] if each["target"] == "all"]
     assert {each["n"] for each in everyone} == {50}
-    assert all(each["low"] <= each["share"] <= each["high"] for each in content["refused"])
+    assert all(each["low"] <= each["share"] <= each["high"] for each in content["abstained"])
 
 
 @pytest.mark.slow
 def test_refusal_again_trains_nothing_and_evaluate_is_due(refusal_folder: Path) -> None:
     run = refusal_folder / "run"
     before = {path: path.stat().st_mtime_ns for path in (run / "checkpoints").rglob("*.safetensors")}
-    kept = (run / "refusal/without-FTC/fold0.parquet").read_bytes()
-    succeed("refusal", run, "--foreign", refusal_folder / "cohort")
+    kept = (run / "abstention/without-FTC/fold0.parquet").read_bytes()
+    succeed("abstention", run, "--foreign", refusal_folder / "cohort")
     assert {path: path.stat().st_mtime_ns for path in (run / "checkpoints").rglob("*.safetensors")} == before
-    assert (run / "refusal/without-FTC/fold0.parquet").read_bytes() == kept
+    assert (run / "abstention/without-FTC/fold0.parquet").read_bytes() == kept
     assert "evaluate" not in json.loads((run / "run.json").read_text())["stages"]
     succeed("evaluate", run)
 
 
 @pytest.mark.slow
 def test_a_folder_that_is_no_cohort_is_refused_by_name(refusal_folder: Path, tmp_path: Path) -> None:
-    refused = csasn("refusal", refusal_folder / "run", "--foreign", tmp_path)
+    refused = csasn("abstention", refusal_folder / "run", "--foreign", tmp_path)
     assert refused.returncode == 1
     assert "manifest.parquet" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from csasn.calibration.novelty import DETECTORS
-from csasn.config import EvaluateSettings, ScrutinySettings
-from csasn.evidence.abstention import by_patient, novelties, refusal_content
+from csasn.config import EvaluateSettings, NoveltySettings
+from csasn.evidence.abstention import abstention_content, by_patient, novelties
 from csasn.evidence.scrutiny import scrutinise
 from csasn.evidence.statistics.bootstrap import patient_weights
 from csasn.runs import Run
@@ -43,9 +43,9 @@ def looks(paths: pl.DataFrame, seed: int) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run of two settings that differ from the defaults: a tenth is refused, intervals are 90 % ones."""
-    made = make_run(tmp_path_factory.mktemp("refusal"), counts=COUNTS)
+    made = make_run(tmp_path_factory.mktemp("abstention"), counts=COUNTS)
     settings = {"evaluate": EvaluateSettings(n_bootstrap=100, confidence=0.9)}
-    settings["scrutiny"] = ScrutinySettings(refused_fraction=0.3, n_neighbours=3)
+    settings["novelty"] = NoveltySettings(abstained_fraction=0.3, n_neighbours=3)
     made = Run(folder=made.folder, configuration=made.configuration.model_copy(update=settings))
     looks(made.manifest().select("image_path"), seed=1).write_parquet(made.path("image_statistics.parquet"))
     made.path("embeddings").mkdir()
@@ -59,24 +59,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def content(run: Run) -> dict[str, Any]:
     """With classes left out, and two groups of foreign pictures: three of noise, and a lone photograph."""
-    written = ["refusal/foreign_statistics.parquet"]
+    written = ["abstention/foreign_statistics.parquet"]
     for name in ("FTC", "MTC"):
-        run.path(f"refusal/without-{name}").mkdir(parents=True)
+        run.path(f"abstention/without-{name}").mkdir(parents=True)
         for fold in FOLDS:
-            written.append(f"refusal/without-{name}/fold{fold}.parquet")
+            written.append(f"abstention/without-{name}/fold{fold}.parquet")
             embedded(run.manifest(), fold, seed=5).write_parquet(run.path(written[-1]))
     pictures = pl.DataFrame({"group": ["noise"] * 3 + ["photo"], "image_path": ["0.png", "1.png", "2.png", "0.png"]})
     looks(pictures, seed=6).write_parquet(run.path(written[0]))
-    run.path("refusal/foreign").mkdir()
+    run.path("abstention/foreign").mkdir()
     rng = np.random.default_rng(7)
     for fold in FOLDS:
-        written.append(f"refusal/foreign/fold{fold}.parquet")
+        written.append(f"abstention/foreign/fold{fold}.parquet")
         pictures.rename({"group": "partition"}).with_columns(
             pl.Series("energy", np.round(rng.normal(1.0, 1.0, 4), 1)),
             pl.Series("embedding", rng.normal(size=(4, WIDTH)), dtype=pl.Array(pl.Float32, WIDTH)),
         ).write_parquet(run.path(written[-1]))
-    run.finish("refusal", inputs=("split.csv",), outputs=tuple(written))
-    found: dict[str, Any] = refusal_content(run)
+    run.finish("abstention", inputs=("split.csv",), outputs=tuple(written))
+    found: dict[str, Any] = abstention_content(run)
     return found
 
 
@@ -163,7 +163,7 @@ def test_a_class_left_out_is_recognised_or_not(run: Run, content: dict[str, Any]
         novel = [each for each in patients.values() if each[0] == name]
         known = [(unit, each) for unit, each in patients.items() if each[0] != name]
         assert (told["n_novel"], told["n_known"], told["unit"]) == (len(novel), 20 - len(novel), "patient")
-        assert told["refused"] == pytest.approx(sum(each[2] for each in novel) / len(novel))
+        assert told["abstained"] == pytest.approx(sum(each[2] for each in novel) / len(novel))
         if name == "MTC":
             assert told["note"] == "not estimable: 1 patient(s) of MTC and 19 known patients"
             assert [told[each] for each in ("auroc", "low", "high", "fpr_at_95")] == [None] * 4
@@ -182,7 +182,7 @@ def test_foreign_pictures_are_set_beside_all_known_patients(run: Run, content: d
     patients, foreign = known_patients(run, 2), []
     for fold in FOLDS:
         _, threshold, mean, sd = energies(run, 2, fold)
-        pictures = pl.read_parquet(run.path(f"refusal/foreign/fold{fold}.parquet"))
+        pictures = pl.read_parquet(run.path(f"abstention/foreign/fold{fold}.parquet"))
         foreign += [
             (row["partition"], f"{row['partition']}/{row['image_path']}", (row["energy"] - mean) / sd, threshold)
             for row in pictures.iter_rows(named=True)
@@ -196,23 +196,23 @@ def test_foreign_pictures_are_set_beside_all_known_patients(run: Run, content: d
     assert (told["n_novel"], told["n_known"], told["unit"], told["note"]) == (3, 20, "image", "")
     assert (told["auroc"], told["fpr_at_95"]) == pytest.approx((expected["auroc"], expected["fpr"]))
     assert (told["low"], told["high"]) == pytest.approx(expected["ends"])
-    assert told["refused"] == pytest.approx(sum(each[2] > each[3] for each in noise) / 9)
+    assert told["abstained"] == pytest.approx(sum(each[2] > each[3] for each in noise) / 9)
     assert rows["photo", "energy"]["note"] == "not estimable: 1 image(s) of photo and 20 known patients"
     assert rows["photo", "energy"]["auroc"] is None
 
 
 def test_known_patients_beyond_the_thresholds_are_counted(run: Run, content: dict[str, Any]) -> None:
-    assert (content["asked"], content["refused_fraction"]) == (True, 0.3)
+    assert (content["asked"], content["abstained_fraction"]) == (True, 0.3)
     patients = known_patients(run, 2)
     targets = ["all", "FTC", "MTC", "PTC", "benign"]
-    assert [(row["detector"], row["target"]) for row in content["refused"]] == [
+    assert [(row["detector"], row["target"]) for row in content["abstained"]] == [
         (d, t) for d in DETECTORS for t in targets
     ]
-    for row in content["refused"]:
+    for row in content["abstained"]:
         if row["detector"] != "energy":
             continue
         own = [beyond for label, _, beyond in patients.values() if row["target"] in ("all", label)]
-        assert (row["n_refused"], row["n"]) == (sum(own), len(own))
+        assert (row["n_abstained"], row["n"]) == (sum(own), len(own))
         assert row["share"] == pytest.approx(sum(own) / len(own))
         assert (row["low"], row["high"]) == pytest.approx(wilson_of(sum(own), len(own), 0.95), abs=1e-9)
 
@@ -249,6 +249,6 @@ def test_the_curve_of_risk_by_coverage(run: Run, content: dict[str, Any]) -> Non
 
 def test_only_what_was_read_is_written(run: Run, content: dict[str, Any], tmp_path: Path) -> None:
     assert content["asked"]
-    assert scrutinise(run) == ("refusal.json", "similar.json")
-    assert run.path("refusal.json").is_file()
+    assert scrutinise(run) == ("abstention.json", "similar.json")
+    assert run.path("abstention.json").is_file()
     assert scrutinise(make_run(tmp_path, counts=COUNTS)) == ()

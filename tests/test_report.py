@@ -23,7 +23,7 @@ from csasn.schema import ClassList
 from csasn.units import UNKNOWN, Units
 from synthetic_run import make_run, weights
 
-SECTIONS = {"cohort", "checks", "results", "rivals", "curves", "confusion", "reliability", "training", "errors"}
+SECTIONS = {"cohort", "checks", "results", "baselines", "curves", "confusion", "reliability", "training", "errors"}
 SECTIONS |= {"limits", "made", "sites", "sets", "value"}
 FIGURES = {"roc", "precision-recall", "confusion", "reliability", "training", "comparison"}
 FIGURES |= {"flow", "sites", "coverage", "decision", "weights"}

@@ -1,4 +1,4 @@
-"""Refusal, similar patients and the shortcut audit from embeddings made by hand, against plain loops."""
+"""Abstention, similar patients and the shortcut audit from embeddings made by hand, against plain loops."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from csasn.evidence.abstention import COVERAGES, LEAST_PROBABILITY, novelties, refusal_content
+from csasn.evidence.abstention import COVERAGES, LEAST_PROBABILITY, abstention_content, novelties
 from csasn.evidence.evaluate import evaluate_run
 from csasn.evidence.scrutiny import scrutinise
 from csasn.evidence.shortcut_audit import shortcuts_content
@@ -81,8 +81,8 @@ def patients_of(run: Run, column: str = "energy") -> pl.DataFrame:
 
 
 def test_what_a_threshold_refuses_is_counted_patient_by_patient(run: Run) -> None:
-    found = refusal_content(run)
-    assert (found["asked"], found["recognised"], found["refused_fraction"]) == (False, [], 0.05)
+    found = abstention_content(run)
+    assert (found["asked"], found["recognised"], found["abstained_fraction"]) == (False, [], 0.05)
     patients, beyond = patients_of(run), []
     for fold in FOLDS:
         own = patients.filter(pl.col("fold") == fold)
@@ -92,13 +92,13 @@ def test_what_a_threshold_refuses_is_counted_patient_by_patient(run: Run) -> Non
         beyond.append(test.select("patient_id", "subtype", beyond=pl.col("energy") > threshold))
     counted = pl.concat(beyond)
     assert len(counted) == 144
-    rows = {(row["detector"], row["target"]): row for row in found["refused"]}
+    rows = {(row["detector"], row["target"]): row for row in found["abstained"]}
     assert len(rows) == 5 * 6
     for target in ("all", "benign", "PTC", *RARE):
         own = counted if target == "all" else counted.filter(pl.col("subtype") == target)
         row = rows["energy", target]
-        assert (row["n_refused"], row["n"]) == (own["beyond"].sum(), len(own))
-        assert row["share"] == pytest.approx(row["n_refused"] / row["n"])
+        assert (row["n_abstained"], row["n"]) == (own["beyond"].sum(), len(own))
+        assert row["share"] == pytest.approx(row["n_abstained"] / row["n"])
         assert row["low"] <= row["share"] <= row["high"]
 
 
@@ -131,7 +131,7 @@ def test_neighbours_are_the_tenth_nearest_training_image(run: Run) -> None:
 
 
 def test_risk_falls_or_rises_with_what_is_kept(run: Run) -> None:
-    found: Any = refusal_content(run)["risk_coverage"]
+    found: Any = abstention_content(run)["risk_coverage"]
     evaluate_run(run)
     confusion = np.array(json.loads(run.path("metrics.json").read_text())["confusion"]["patient"]["counts"])
     error = 1 - np.trace(confusion) / confusion.sum()
@@ -153,24 +153,24 @@ def outputs_of(run: Run) -> tuple[str, ...]:
 def test_refusal_is_measured_on_classes_left_out_and_on_foreign_pictures(run: Run) -> None:
     written = []
     for name in RARE:
-        run.path(f"refusal/without-{name}").mkdir(parents=True)
+        run.path(f"abstention/without-{name}").mkdir(parents=True)
         for fold in FOLDS:
-            written.append(f"refusal/without-{name}/fold{fold}.parquet")
+            written.append(f"abstention/without-{name}/fold{fold}.parquet")
             embedded(run.manifest(), fold, seed=5).write_parquet(run.path(written[-1]))
     pictures = pl.DataFrame({"group": ["noise"] * 20, "image_path": [f"{n}.png" for n in range(20)]})
-    looks(pictures, seed=6).write_parquet(run.path("refusal/foreign_statistics.parquet"))
-    run.path("refusal/foreign").mkdir()
-    written.append("refusal/foreign_statistics.parquet")
+    looks(pictures, seed=6).write_parquet(run.path("abstention/foreign_statistics.parquet"))
+    run.path("abstention/foreign").mkdir()
+    written.append("abstention/foreign_statistics.parquet")
     energies = np.random.default_rng(7).normal(2.0, 1.0, (3, 20))
     for fold in FOLDS:
-        written.append(f"refusal/foreign/fold{fold}.parquet")
+        written.append(f"abstention/foreign/fold{fold}.parquet")
         points = np.full((20, WIDTH), 5.0, dtype=np.float32)
         pictures.rename({"group": "partition"}).with_columns(
             pl.Series("energy", energies[fold]),
             pl.Series("embedding", points, dtype=pl.Array(pl.Float32, WIDTH)),
         ).write_parquet(run.path(written[-1]))
-    run.finish("refusal", inputs=("split.csv",), outputs=tuple(written))
-    found: Any = refusal_content(run)
+    run.finish("abstention", inputs=("split.csv",), outputs=tuple(written))
+    found: Any = abstention_content(run)
     rows = {(row["kind"], row["novel"], row["detector"]): row for row in found["recognised"]}
     assert found["asked"]
     assert len(rows) == (3 + 1) * 5
@@ -192,7 +192,7 @@ def test_refusal_is_measured_on_classes_left_out_and_on_foreign_pictures(run: Ru
     novel = (table["subtype"] == "FTC").to_numpy()
     energy = table["energy"].to_numpy()
     assert left_out["auroc"] == pytest.approx(roc_auc_score(novel, energy))
-    assert left_out["refused"] == pytest.approx((energy > table["threshold"].to_numpy())[novel].mean())
+    assert left_out["abstained"] == pytest.approx((energy > table["threshold"].to_numpy())[novel].mean())
     cut = np.sort(energy[novel])[::-1][int(np.ceil(0.95 * 24)) - 1]
     assert left_out["fpr_at_95"] == pytest.approx((energy[~novel] >= cut).mean())
     foreign = rows["foreign", "noise", "energy"]
@@ -299,7 +299,7 @@ def test_each_file_is_written_where_its_stage_is_done(run: Run, tmp_path: Path) 
     bare = make_run(tmp_path, counts={"benign": 12, "PTC": 9})
     assert scrutinise(bare) == ()
     run.finish("predict", inputs=("split.csv",), outputs=outputs_of(run))
-    assert scrutinise(run) == ("refusal.json", "similar.json")
+    assert scrutinise(run) == ("abstention.json", "similar.json")
     altered(run, marks=0.0, border=0.0)
-    assert scrutinise(run) == ("refusal.json", "similar.json", "shortcuts.json")
+    assert scrutinise(run) == ("abstention.json", "similar.json", "shortcuts.json")
     assert json.loads(run.path("shortcuts.json").read_text())["alarm"] is False

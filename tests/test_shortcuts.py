@@ -188,7 +188,7 @@ def test_planted_overlays_sound_the_alarm_and_clean_ones_stay_silent(tmp_path: P
     cohorts = simulated_pair(tmp_path / "cohorts", 60)
     for name, alarm in (("clean", False), ("planted", True)):
         run = tmp_path / name
-        options = ("--fit.rivals", "--fit.frozen-epochs", 2, "--fit.weights", "none")
+        options = ("--fit.baselines", "--fit.frozen.epochs", 2, "--fit.weights", "none")
         succeed("split", "--cohort", cohorts[name], "--config", SMOKE, "--out", run, *options)
         for stage in ("fit", "predict", "audit", "evaluate"):
             succeed(stage, run)

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from csasn.config import ScrutinySettings
+from csasn.config import ShortcutSettings
 from csasn.evidence.shortcut_audit import shortcuts_content
 from csasn.evidence.statistics.leaks import Question, leaks, permutation_p, site_readable, within_sites_auroc
 from csasn.runs import Run
@@ -145,8 +145,8 @@ COUNTS = {"benign": 18, "PTC": 12}
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Thirty patients of two sites; each pair of images says the opposite of its site, their mean says it."""
     made = make_run(tmp_path_factory.mktemp("audit"), counts=COUNTS)
-    scrutiny = ScrutinySettings(n_permutations=199, false_alarm_rate=0.2)
-    made = Run(folder=made.folder, configuration=made.configuration.model_copy(update={"scrutiny": scrutiny}))
+    shortcuts = ShortcutSettings(n_permutations=199, false_alarm_rate=0.2)
+    made = Run(folder=made.folder, configuration=made.configuration.model_copy(update={"shortcuts": shortcuts}))
     number = pl.col("nodule_id").str.slice(1).cast(pl.Int64)
     table = made.manifest().with_columns(
         pl.when(number % 2 == 0).then(pl.lit("A")).otherwise(pl.lit("B")).alias("site")

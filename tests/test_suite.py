@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from csasn.config import FinetuneSettings, FrozenSettings
 from csasn.errors import BadInputError
 from csasn.study.suite import read_suite, shared_settings
 
@@ -35,7 +36,7 @@ FLAT = variant("flat", '{ network = { head = "flat" } }')
         (FULL + variant("flat", '{ network = { head = "round" } }'), "variant flat"),
         (FULL + variant("flat", "{ split = { seed = 1 } }"), "variant flat: split is the same for all variants"),
         (FULL + variant("flat", "{ fit = { seed = 1 } }"), "variant flat: fit.seed is the study's own"),
-        (FULL + FLAT + '[settings.fit]\nrivals = ["cnn-only"]\n', "settings: fit.rivals is the study's own"),
+        (FULL + FLAT + '[settings.fit]\nrivals = ["cnn-only"]\n', "settings: fit.baselines is the study's own"),
         (FULL + FLAT + FLAT, "'flat' stands there 2 times"),
         (FULL + variant("../up", '{ network = { head = "flat" } }'), "'../up' is no lower-case name"),
         (FULL + variant("flat", '{ network = { head = "flat" } }', ""), "must say which module it judges"),
@@ -44,11 +45,11 @@ FLAT = variant("flat", '{ network = { head = "flat" } }')
         (FULL + FLAT + variant("again", '{ network = { head = "flat" } }'), "flat, again"),
         ('base = "base.toml"\nseeds = [1, 1]\n' + FULL + FLAT, "seeds: each one once; received [1, 1]"),
         ('base = "base.toml"\nseeds = []\n' + FULL + FLAT, "seeds: Tuple should have at least 1 item"),
-        (f'rivals = ["flat"]\n{FULL}{FLAT}', "rivals.0: Input should be 'vit-logistic-regression'"),
+        (f'baselines = ["flat"]\n{FULL}{FLAT}', "baselines.0: Input should be 'vit-logistic-regression'"),
         (
-            f'rivals = ["vit-logistic-regression"]\n{FULL}'
+            f'baselines = ["vit-logistic-regression"]\n{FULL}'
             + variant("vit-logistic-regression", '{ network = { head = "flat" } }'),
-            "vit-logistic-regression is the name of a rival",
+            "vit-logistic-regression is the name of a baseline",
         ),
         ('base = "none.toml"\nseeds = [0]\n' + FULL + FLAT, "There is no configuration at"),
         (FULL + FLAT + "nonsense = 1\n", "nonsense"),
@@ -67,8 +68,8 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
 def test_every_suite_of_the_project_can_be_read(path: Path) -> None:
     resolved = read_suite(path)
     for (name, seed), configuration in resolved.configurations.items():
-        beside = resolved.suite.rivals if name == "full" else ()
-        assert (configuration.fit.seed, configuration.fit.rivals) == (seed, beside)
+        beside = resolved.suite.baselines if name == "full" else ()
+        assert (configuration.fit.seed, configuration.fit.baselines) == (seed, beside)
         own = next(each for each in resolved.suite.variants if each.name == name).settings
         dumped = configuration.model_dump(mode="json")
         assert all(dumped[group][key] == value for group, values in own.items() for key, value in values.items())
@@ -81,15 +82,15 @@ def test_given_shared_settings_take_the_place_of_the_suites_but_not_of_a_variant
     path = SUITES / "paper.toml"
     own, shared = read_suite(path), shared_settings(path)
     assert own.changed == {}
-    fit = shared.fit.model_copy(update={"frozen_epochs": 30, "finetune_epochs": 1})
+    fit = shared.fit.model_copy(update={"frozen": FrozenSettings(epochs=30), "finetune": FinetuneSettings(epochs=1)})
     split = shared.split.model_copy(update={"scheme": "grouped-kfold"})
     given = read_suite(path, shared.model_copy(update={"fit": fit, "split": split}))
-    assert given.changed == {"split.scheme": "grouped-kfold", "fit.frozen_epochs": 30, "fit.finetune_epochs": 1}
+    assert given.changed == {"split.scheme": "grouped-kfold", "fit.frozen.epochs": 30, "fit.finetune.epochs": 1}
     assert given.sha256 == own.sha256
     for (name, seed), configuration in given.configurations.items():
         of_suite = own.configurations[name, seed]
-        assert (configuration.split.scheme, configuration.fit.frozen_epochs) == ("grouped-kfold", 30)
-        assert configuration.fit.finetune_epochs == (of_suite.fit.finetune_epochs or 1)
+        assert (configuration.split.scheme, configuration.fit.frozen.epochs) == ("grouped-kfold", 30)
+        assert configuration.fit.finetune.epochs == (of_suite.fit.finetune.epochs or 1)
         restored = configuration.model_copy(update={"split": of_suite.split, "fit": of_suite.fit})
         assert restored == of_suite
     assert read_suite(path, shared).configurations == own.configurations
@@ -97,7 +98,7 @@ def test_given_shared_settings_take_the_place_of_the_suites_but_not_of_a_variant
 
 def test_what_a_study_sets_by_itself_is_not_given() -> None:
     shared = shared_settings(SUITES / "paper.toml")
-    fit = shared.fit.model_copy(update={"seed": 7, "rivals": ("cnn-only",)})
-    with pytest.raises(BadInputError, match=r"set `seeds` and `rivals` in paper\.toml") as caught:
+    fit = shared.fit.model_copy(update={"seed": 7, "baselines": ("cnn-only",)})
+    with pytest.raises(BadInputError, match=r"set `seeds` and `baselines` in paper\.toml") as caught:
         read_suite(SUITES / "paper.toml", shared.model_copy(update={"fit": fit}))
-    assert all(each in str(caught.value) for each in ("fit.rivals: received ['cnn-only']", "fit.seed: received 7"))
+    assert all(each in str(caught.value) for each in ("fit.baselines: received ['cnn-only']", "fit.seed: received 7"))

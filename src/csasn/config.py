@@ -19,7 +19,7 @@ CLASS_CORRECTIONS = (
 Scheme = Literal["grouped-kfold", "leave-one-site-out", "holdout"]
 Tracker = Literal["tensorboard", "mlflow"]
 Strategy = Literal["ddp", "fsdp"]
-Rival = Literal["cnn-only", "vit-only", "vit-logistic-regression"]
+Baseline = Literal["cnn-only", "vit-only", "vit-logistic-regression"]
 
 
 class Settings(BaseModel):
@@ -167,6 +167,41 @@ class LossSettings(Settings):
     """Largest factor on the reversed gradient of a head that tells the site (DANN, Ganin 2016: 1); 0 leaves it out."""
 
 
+class FrozenSettings(Settings):
+    """The first stage: the branches frozen, everything above them trained on cached features."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Most epochs of the frozen stage."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    """Peak AdamW rate of the frozen stage."""
+    mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.4
+    """Beta parameter of mixup between the cached features of two images, in the frozen stage; 0 turns it off."""
+
+
+class FinetuneSettings(Settings):
+    """The second stage: both branches trained too, from cached activations or from pixels."""
+
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Most epochs of fine-tuning both branches; 0 leaves them frozen."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
+    """Peak AdamW rate of the branches' last blocks in fine-tuning; everything above them takes ten times that."""
+    blocks: Annotated[int, Field(ge=0)] = 0
+    """Last blocks (transformer) and stages (CNN) that are trained, on cached activations; 0 trains all, from pixels."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
+    """Factor on the rate for every block further down (Bao 2022, arXiv 2106.08254); 1 gives all the same."""
+    unfreeze_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs before each further block joins, from the top (Howard 2018, arXiv 1801.06146); 0 trains all at once."""
+    drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Chance of skipping a branch's last block in fine-tuning, falling linearly to 0 at the first (Huang 2016)."""
+    clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
+    """Largest norm of the whole gradient in fine-tuning; 0 leaves it unclipped."""
+    mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Beta parameter of mixup in fine-tuning, between cached activations or, from pixels, between the features that the
+    branches give; 0 turns it off. Pixels are never blended."""
+    cutmix: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Beta parameter of CutMix (Yun 2019) between images in fine-tuning from pixels; 0 turns it off."""
+
+
 class FitSettings(Settings):
     """Two stages: frozen backbones on cached maps, then optional fine-tuning of both branches."""
 
@@ -174,37 +209,14 @@ class FitSettings(Settings):
     """Pretrained weights: auto (CSASN_WEIGHTS, else the installed package, else none), hub, none, or a folder."""
     cached_views: Annotated[int, Field(ge=1, le=64)] = 6
     """Views of each image whose maps are cached: the plain one, its mirror, then augmented ones."""
-    frozen_epochs: Annotated[int, Field(ge=1)] = 30
-    """Most epochs of the frozen stage."""
-    frozen_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
-    """Peak AdamW rate of the frozen stage."""
-    finetune_epochs: Annotated[int, Field(ge=0)] = 0
-    """Most epochs of fine-tuning both branches; 0 leaves them frozen."""
-    finetune_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
-    """Peak AdamW rate of the branches' last blocks in fine-tuning; everything above them takes ten times that."""
-    finetune_blocks: Annotated[int, Field(ge=0)] = 0
-    """Last blocks (transformer) and stages (CNN) that are trained, on cached activations; 0 trains all, from pixels."""
-    finetune_layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
-    """Factor on the rate for every block further down (Bao 2022, arXiv 2106.08254); 1 gives all the same."""
-    finetune_unfreeze_epochs: Annotated[int, Field(ge=0)] = 0
-    """Epochs before each further block joins, from the top (Howard 2018, arXiv 1801.06146); 0 trains all at once."""
-    finetune_drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    """Chance of skipping a branch's last block in fine-tuning, falling linearly to 0 at the first (Huang 2016)."""
-    finetune_clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
-    """Largest norm of the whole gradient in fine-tuning; 0 leaves it unclipped."""
-    finetune_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    """Beta parameter of mixup in fine-tuning, between cached activations or, from pixels, between the features that the
-    branches give; 0 turns it off. Pixels are never blended."""
-    finetune_cutmix: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    """Beta parameter of CutMix (Yun 2019) between images in fine-tuning from pixels; 0 turns it off."""
+    frozen: FrozenSettings = FrozenSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Images a step."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Parts in which a step's images are computed one after the other, for want of memory; their gradients add up."""
     sampling: Sampling = "plain"
     """Each training image once an epoch, or every class, or every patient, as often as every other."""
-    feature_mixup: Annotated[float, Field(ge=0.0, le=2.0)] = 0.4
-    """Beta parameter of mixup between the cached features of two images, in the frozen stage; 0 turns it off."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
     """Largest memory, per step, of the moving average of the weights that is evaluated and kept."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
@@ -223,7 +235,7 @@ class FitSettings(Settings):
     """auto takes bfloat16 where the device computes it natively, and float32 elsewhere."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """Device, by Lightning Fabric's name."""
-    rivals: tuple[Rival, ...] = ("cnn-only", "vit-only", "vit-logistic-regression")
+    baselines: tuple[Baseline, ...] = ("cnn-only", "vit-only", "vit-logistic-regression")
     """Models trained beside CSASN on the same folds, for the comparison."""
     seed: int = 0
     """Seed of initialisation, order and augmentation."""
@@ -259,23 +271,35 @@ class EvaluateSettings(Settings):
     """Classes too scarce to calibrate alone, declared to share one threshold of the prediction sets."""
 
 
-class ScrutinySettings(Settings):
-    """What is asked of a trained model beyond its figures: what it refuses, leans on and looks at."""
+class NoveltySettings(Settings):
+    """How a model notices what it was not trained on, and abstains."""
 
-    n_patients: Annotated[int, Field(ge=1)] = 200
-    """Most patients whose altered pictures and maps are read; every class is drawn from in turn."""
-    refused_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
-    """Share of the tuning patients beyond the refusal threshold."""
+    abstained_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """Share of the tuning patients beyond the abstention threshold."""
     n_neighbours: Annotated[int, Field(ge=1)] = 10
     """Training images to the last of which the distance is taken."""
-    n_similar: Annotated[int, Field(ge=1)] = 4
-    """Nearest training nodules found for each nodule of a rare class that was read wrongly."""
+
+
+class ShortcutSettings(Settings):
+    """How the audit asks whether a model leans on what is not the nodule."""
+
+    n_patients: Annotated[int, Field(ge=1)] = 200
+    """Most patients whose altered pictures are read; every class is drawn from in turn."""
     n_permutations: Annotated[int, Field(ge=99)] = 1999
-    """Permutations of the labels behind each p-value of the shortcut audit."""
+    """Permutations of the labels behind each p-value."""
     false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
-    """Chance that the shortcut audit raises any alarm where nothing leaks."""
+    """Chance that the audit raises any alarm where nothing leaks."""
     smallest_auroc: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.55
     """AUROC within sites from which on a leak is large enough for an alarm."""
+
+
+class ExplainSettings(Settings):
+    """What is shown of how a model decides."""
+
+    n_patients: Annotated[int, Field(ge=1)] = 200
+    """Most patients whose maps are made; every class is drawn from in turn."""
+    n_similar: Annotated[int, Field(ge=1)] = 4
+    """Nearest training nodules listed for each nodule of a rare class that was read wrongly."""
 
 
 class Configuration(Settings):
@@ -289,7 +313,9 @@ class Configuration(Settings):
     fit: FitSettings = FitSettings()
     predict: PredictSettings = PredictSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    scrutiny: ScrutinySettings = ScrutinySettings()
+    novelty: NoveltySettings = NoveltySettings()
+    shortcuts: ShortcutSettings = ShortcutSettings()
+    explain: ExplainSettings = ExplainSettings()
 
     @model_validator(mode="after")
     def _views_are_cached(self) -> Self:
@@ -338,14 +364,14 @@ class Configuration(Settings):
     @model_validator(mode="after")
     def _fine_tuning_blends_one_way(self) -> Self:
         settings = self.fit
-        if settings.finetune_mixup and not settings.finetune_epochs:
+        if settings.finetune.mixup and not settings.finetune.epochs:
             raise ValueError(
-                f"fit.finetune_mixup ({settings.finetune_mixup}) acts in fine-tuning alone, and fit.finetune_epochs is "
-                "0. Give fit.finetune_epochs above 0, or fit.feature_mixup for the frozen stage"
+                f"fit.finetune.mixup ({settings.finetune.mixup}) acts in fine-tuning alone, and fit.finetune.epochs is "
+                "0. Give fit.finetune.epochs above 0, or fit.frozen.mixup for the frozen stage"
             )
-        if settings.finetune_mixup and settings.finetune_cutmix:
+        if settings.finetune.mixup and settings.finetune.cutmix:
             raise ValueError(
-                f"fit.finetune_mixup ({settings.finetune_mixup}) and fit.finetune_cutmix ({settings.finetune_cutmix}) "
+                f"fit.finetune.mixup ({settings.finetune.mixup}) and fit.finetune.cutmix ({settings.finetune.cutmix}) "
                 "both blend the images of a batch, and a row has two labels, not four. Give one of them, the other 0"
             )
         return self
@@ -353,11 +379,11 @@ class Configuration(Settings):
     @model_validator(mode="after")
     def _images_are_cut_where_there_are_images(self) -> Self:
         settings = self.fit
-        if settings.finetune_cutmix and (settings.finetune_blocks or not settings.finetune_epochs):
+        if settings.finetune.cutmix and (settings.finetune.blocks or not settings.finetune.epochs):
             raise ValueError(
-                "fit.finetune_cutmix pastes a box of pixels and acts in fine-tuning from pixels alone: on cached maps "
-                "and tokens no box has the same area in both branches. Give fit.finetune_epochs above 0 and "
-                "fit.finetune_blocks 0 with it, or mixup (fit.feature_mixup, fit.finetune_mixup) instead"
+                "fit.finetune.cutmix pastes a box of pixels and acts in fine-tuning from pixels alone: on cached maps "
+                "and tokens no box has the same area in both branches. Give fit.finetune.epochs above 0 and "
+                "fit.finetune.blocks 0 with it, or mixup (fit.frozen.mixup, fit.finetune.mixup) instead"
             )
         return self
 

@@ -15,8 +15,8 @@ from csasn.files import file_sha256, read_json, write_bytes, write_json
 from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
 from csasn.settings_files import read_configuration, to_toml
 
-STAGES = ("split", "fit", "predict", "audit", "explain", "refusal", "evaluate", "report")
-ON_REQUEST = ("refusal",)  # `csasn run` leaves these to their own command
+STAGES = ("split", "fit", "predict", "audit", "explain", "abstention", "evaluate", "report")
+ON_REQUEST = ("abstention",)  # `csasn run` leaves these to their own command
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
 COHORT_FILES = ("manifest.parquet", "ledger.csv", "fingerprints.parquet")
 
@@ -231,8 +231,8 @@ CSASN = "csasn"
 
 
 def models_of(run: Run) -> tuple[str, ...]:
-    """CSASN and its rivals, in the order of training."""
-    return (CSASN, *run.configuration.fit.rivals)
+    """CSASN and its baselines, in the order of training."""
+    return (CSASN, *run.configuration.fit.baselines)
 
 
 def checkpoint_path(run: Run, model: str, fold: int) -> Path:

@@ -47,7 +47,7 @@ SPLIT_COLUMNS = {"fold": pl.Int32, "image_path": pl.String, "patient_id": pl.Str
 PARTITIONS = ("train", "tuning", "test")
 # predictions.parquet: the columns below, then logit_<class> and probability_<class> for every class, in class order.
 PREDICTION_COLUMNS = {
-    "model": pl.String,  # "csasn" or the name of a rival
+    "model": pl.String,  # "csasn" or the name of a baseline
     "fold": pl.Int32,
     "partition": pl.String,  # "tuning" or "test"; a training row is never predicted
     "image_path": pl.String,

@@ -2,8 +2,9 @@
 
 import json
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -11,6 +12,29 @@ from csasn.config import Configuration, Settings
 from csasn.errors import BadInputError, listing
 
 S = TypeVar("S", bound=Settings)
+# Names of earlier versions and what they are called now; see CHANGELOG.md.
+RENAMED = {
+    "fit.rivals": "fit.baselines",
+    "fit.frozen_epochs": "fit.frozen.epochs",
+    "fit.frozen_learning_rate": "fit.frozen.learning_rate",
+    "fit.feature_mixup": "fit.frozen.mixup",
+    **{
+        f"fit.finetune_{name}": f"fit.finetune.{name}"
+        for name in (
+            *("epochs", "learning_rate", "blocks", "layer_decay", "unfreeze_epochs"),
+            *("drop_path", "clip_norm", "mixup", "cutmix"),
+        )
+    },
+    "scrutiny.n_patients": "shortcuts.n_patients and explain.n_patients",
+    "scrutiny.refused_fraction": "novelty.abstained_fraction",
+    "scrutiny.n_neighbours": "novelty.n_neighbours",
+    "scrutiny.n_similar": "explain.n_similar",
+    "scrutiny.n_permutations": "shortcuts.n_permutations",
+    "scrutiny.false_alarm_rate": "shortcuts.false_alarm_rate",
+    "scrutiny.smallest_auroc": "shortcuts.smallest_auroc",
+    "scrutiny": "novelty, shortcuts and explain",
+    "rivals": "baselines",
+}
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -45,19 +69,67 @@ def refused_settings(error: ValidationError, *, source: str) -> BadInputError:
     rows = []
     for each in error.errors():
         place = ".".join(map(str, each["loc"]))
-        rows.append(f"{place}: {each['msg']} (received {each['input']!r})" if place else each["msg"])
+        if place == "scrutiny" and isinstance(each["input"], dict):
+            rows += [_renamed(f"scrutiny.{name}") for name in each["input"]] or [_renamed(place)]
+        elif each["type"] == "extra_forbidden" and place.removeprefix("settings.") in RENAMED:
+            rows.append(_renamed(place.removeprefix("settings.")))
+        else:
+            rows.append(f"{place}: {each['msg']} (received {each['input']!r})" if place else each["msg"])
     return BadInputError(
         f"{source} sets what CSASN does not have or cannot take:\n{listing(rows)}\n"
         "`csasn run --help` lists every setting and its unit."
     )
 
 
+def _renamed(name: str) -> str:
+    return f"{name}: it is called {RENAMED.get(name, RENAMED['scrutiny'])} now"
+
+
+def renamed_option(options: Sequence[str]) -> str | None:
+    """What the first option with an earlier version's name is called now, in words; None where there is none."""
+    for option in options:
+        name = option.removeprefix("--").split("=")[0].replace("-", "_")
+        if option.startswith("--") and name in RENAMED:
+            return (
+                f"{option.split('=')[0]} is called --{RENAMED[name].replace(' and ', ' and --').replace('_', '-')} now"
+            )
+    return None
+
+
+def flat_settings(settings: Settings) -> dict[str, object]:
+    """Every setting by its dotted name ("fit.finetune.epochs"), in JSON's terms."""
+    values = settings.model_dump(mode="json")
+    flat: dict[str, object] = {}
+    for name in type(settings).model_fields:
+        each = getattr(settings, name)
+        within = (
+            {f"{name}.{key}": value for key, value in flat_settings(each).items()} if isinstance(each, Settings) else {}
+        )
+        flat |= within or {name: values[name]}
+    return flat
+
+
+def overlaid(base: Mapping[str, Any], changes: Mapping[str, Any], kind: type[Settings]) -> dict[str, Any]:
+    """Nested names and values with changes laid over them; a table that is a value (a population) is replaced whole."""
+    merged = dict(base)
+    for name, value in changes.items():
+        field = kind.model_fields.get(name)
+        table = field.annotation if field is not None else None
+        nested = isinstance(table, type) and issubclass(table, Settings) and isinstance(value, Mapping)
+        merged[name] = overlaid(base.get(name, {}), value, table) if nested else value  # type: ignore[arg-type]
+    return merged
+
+
 def to_toml(configuration: Configuration) -> str:
-    """The resolved settings as TOML, one table a group."""
+    """The resolved settings as TOML, one table a group, with tables of their own within it."""
     lines: list[str] = []
     for group, values in configuration.model_dump(mode="json").items():
+        fields = type(getattr(configuration, group)).model_fields
+        tables = [name for name in values if isinstance(getattr(getattr(configuration, group), name), Settings)]
         lines.append(f"[{group}]")
-        lines += [f"{name} = {_toml_cell(value)}" for name, value in values.items()]
+        lines += [f"{name} = {_toml_cell(values[name])}" for name in fields if name not in tables]
+        for name in tables:
+            lines += ["", f"[{group}.{name}]", *(f"{key} = {_toml_cell(each)}" for key, each in values[name].items())]
         lines.append("")
     return "\n".join(lines)
 

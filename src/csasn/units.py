@@ -16,7 +16,7 @@ Unit = Literal["image", "nodule", "patient"]
 UNITS: tuple[Unit, ...] = ("patient", "nodule", "image")
 MALIGNANCY = "malignancy"  # the target that sums the malignant classes
 UNKNOWN = -1  # y_true of a unit whose subtype is not known
-MAIN_MODEL = "csasn"  # all other models are its rivals
+MAIN_MODEL = "csasn"  # all other models are its baselines
 KEYS = ["model", "fold", "partition"]
 
 
@@ -111,7 +111,7 @@ def _patients(nodules: pl.DataFrame, classes: ClassList) -> pl.DataFrame:
 
 
 def models_of(table: pl.DataFrame) -> list[str]:
-    """The models with test rows: CSASN first, then its rivals by name; BadInputError where CSASN is not among them."""
+    """The models with test rows: CSASN first, then its baselines by name; BadInputError where CSASN is missing."""
     found = sorted(table.filter(pl.col("partition") == "test")["model"].unique().to_list())
     if MAIN_MODEL not in found:
         raise BadInputError(

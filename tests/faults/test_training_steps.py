@@ -18,7 +18,9 @@ from csasn.cohort.split import split_run
 from csasn.config import (
     AugmentationSettings,
     Configuration,
+    FinetuneSettings,
     FitSettings,
+    FrozenSettings,
     ImagingSettings,
     LossSettings,
     NetworkSettings,
@@ -49,7 +51,13 @@ SMALL = Configuration(
         cnn="test_efficientnet", cnn_channels=256, vit="test_vit", vit_channels=64, classifier_channels=16
     ),
     fit=FitSettings(
-        weights="none", cached_views=2, frozen_epochs=2, finetune_epochs=1, rivals=(), batch_size=16, save_every_steps=1
+        weights="none",
+        cached_views=2,
+        frozen=FrozenSettings(epochs=2),
+        finetune=FinetuneSettings(epochs=1),
+        baselines=(),
+        batch_size=16,
+        save_every_steps=1,
     ),
     predict=PredictSettings(n_views=2),
 )

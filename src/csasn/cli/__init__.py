@@ -14,7 +14,7 @@ import tyro
 from csasn import __version__
 from csasn.cli.cohort_commands import Check, Ingest, Simulate, Split
 from csasn.cli.outcome import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
-from csasn.cli.run_commands import Audit, Compare, Evaluate, Explain, Fit, Predict, Refusal, Report, Run, Status
+from csasn.cli.run_commands import Abstention, Audit, Compare, Evaluate, Explain, Fit, Predict, Report, Run, Status
 from csasn.cli.study_commands import Ablate
 from csasn.errors import CsasnError, StoppedError
 
@@ -30,7 +30,7 @@ COMMANDS: dict[str, type] = {
         Predict,
         Audit,
         Explain,
-        Refusal,
+        Abstention,
         Evaluate,
         Report,
         Compare,
@@ -38,6 +38,8 @@ COMMANDS: dict[str, type] = {
         Run,
     )
 }
+
+RENAMED_COMMANDS = {"refusal": "abstention"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,6 +78,8 @@ def parsed(given: list[str]) -> Callable[[], int]:
 
     Only the named command's parser is built, and without a command only the list of commands, so that help is quick.
     """
+    if given and given[0] in RENAMED_COMMANDS:
+        raise CsasnError(f"`csasn {given[0]}` is called `csasn {RENAMED_COMMANDS[given[0]]}` now; see CHANGELOG.md.")
     if not given or given[0] not in COMMANDS:
         bare = [
             Annotated[dataclass(type(command.__name__, (), {"__doc__": command.__doc__})), tyro.conf.subcommand(name)]
@@ -91,8 +95,10 @@ def parsed(given: list[str]) -> Callable[[], int]:
         return chosen
     from pydantic import ValidationError
 
-    from csasn.settings_files import refused_settings
+    from csasn.settings_files import refused_settings, renamed_option
 
+    if words := renamed_option(options):
+        raise CsasnError(f"{words}. `csasn {name} --help` lists every setting; CHANGELOG.md says what was renamed.")
     if command in (Split, Ablate):
         options = [re.sub(r"^--scheme\b", "--split.scheme", word) for word in options]
     try:

@@ -34,7 +34,7 @@ class OfRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit(OfRun):
-    """Train CSASN and its rivals on every fold; goes on from the last saved step."""
+    """Train CSASN and its baselines on every fold; goes on from the last saved step."""
 
     devices: int = 1
     """Devices of this machine that share every batch: GPUs, or processes on a CPU."""
@@ -107,21 +107,21 @@ class Explain(OfRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal(OfRun):
+class Abstention(OfRun):
     """Try "none of the trained types": train CSASN without each rare class and read foreign pictures; then evaluate."""
 
     foreign: tuple[Path, ...] = ()
     """Cohort folders of other organs or devices, beside the photographs and noise that are always read."""
 
     def __call__(self) -> int:
-        """Write refusal/; `csasn evaluate` turns it into refusal.json."""
-        from csasn.inference.abstention import refusal_run
+        """Write abstention/; `csasn evaluate` turns it into abstention.json."""
+        from csasn.inference.abstention import abstention_run
         from csasn.runs import open_run
 
         run = open_run(self.run)
         with Bars() as bars:
-            written = refusal_run(run, self.foreign, progress=bars.progress, log=bars.log)
-        return wrote("refusal's readings", written)
+            written = abstention_run(run, self.foreign, progress=bars.progress, log=bars.log)
+        return wrote("readings of what was not trained on", written)
 
 
 @dataclass(frozen=True, kw_only=True)

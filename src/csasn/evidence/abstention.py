@@ -1,4 +1,4 @@
-"""Refusal, evaluated: are untrained types and foreign pictures recognised, and what does abstaining cost?"""
+"""Abstention, evaluated: are untrained types and foreign pictures recognised, and what does abstaining cost?"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ FEWEST = 2  # units on each side, below which nothing is estimated
 class Recognised:
     """How well one detector tells one kind of novelty from the known test patients; None is "not estimable".
 
-    `refused` is the share of the novel beyond the frozen threshold; `unit` is what n_novel counts.
+    `abstained` is the share of the novel beyond the frozen threshold; `unit` is what n_novel counts.
     """
 
     kind: str
@@ -39,14 +39,14 @@ class Recognised:
     low: float | None
     high: float | None
     fpr_at_95: float | None
-    refused: float | None
+    abstained: float | None
     n_novel: int
     n_known: int
     note: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class Abstained:
     """Known test patients of a class (or "all") beyond the frozen threshold of a detector, with Wilson's interval."""
 
     detector: str
@@ -54,29 +54,29 @@ class Refused:
     share: float
     low: float
     high: float
-    n_refused: int
+    n_abstained: int
     n: int
 
 
-def refusal_content(run: Run) -> dict[str, object]:
-    """Everything of refusal.json, from the embeddings, the statistics and, where `csasn refusal` ran, refusal/."""
+def abstention_content(run: Run) -> dict[str, object]:
+    """Everything of abstention.json: from embeddings, statistics and, where `csasn abstention` ran, abstention/."""
     settings, folds = run.configuration, sorted(run.split()["fold"].unique().to_list())
     known = novelties(run, "embeddings", folds)
     recognised: list[Recognised] = []
-    asked = "refusal" in run.stages()
+    asked = "abstention" in run.stages()
     if asked:
         for name in rare_classes(run.manifest()):
-            found = novelties(run, f"refusal/without-{name}", folds)
+            found = novelties(run, f"abstention/without-{name}", folds)
             recognised += _recognised("held-out class", name, "patient", found, _is(found, name), settings)
         foreign = _foreign(run, folds)
         for group in foreign["target"].unique(maintain_order=True).to_list():
             both = pl.concat([known, foreign.filter(pl.col("target") == group)])
             recognised += _recognised("foreign", group, "image", both, _is(both, group), settings)
     return {
-        "refused_fraction": settings.scrutiny.refused_fraction,
+        "abstained_fraction": settings.novelty.abstained_fraction,
         "asked": asked,
         "recognised": [asdict(each) for each in recognised],
-        "refused": [asdict(each) for each in _refused(known)],
+        "abstained": [asdict(each) for each in _abstained(known)],
         "risk_coverage": _risk_coverage(run, known),
     }
 
@@ -134,12 +134,12 @@ def _fitted(run: Run, folder: str, fold: int) -> Fitted:
     """Detectors of a fold's training images, and thresholds from its tuning patients."""
     frame = read_embeddings(run, folder, fold)
     train, tuning = (frame.filter(pl.col("partition") == part) for part in ("train", "tuning"))
-    scrutiny = run.configuration.scrutiny
+    novelty = run.configuration.novelty
     group = train.select(_named).to_series().to_numpy()
-    detectors = fit_detectors(_images(train), group, _images(tuning), n_neighbours=scrutiny.n_neighbours)
+    detectors = fit_detectors(_images(train), group, _images(tuning), n_neighbours=novelty.n_neighbours)
     read = frame.filter(pl.col("partition") != "train")
     read = read.with_columns(pl.Series(name, each) for name, each in detectors.novelty(_images(read)).items())
-    patients, level = by_patient(read.filter(pl.col("partition") == "tuning")), 1 - scrutiny.refused_fraction
+    patients, level = by_patient(read.filter(pl.col("partition") == "tuning")), 1 - novelty.abstained_fraction
     thresholds = {name: float(np.quantile(patients[name], level, method="higher")) for name in DETECTORS}
     return Fitted(detectors=detectors, read=read, thresholds=thresholds)
 
@@ -155,11 +155,11 @@ def read_embeddings(run: Run, folder: str, fold: int) -> pl.DataFrame:
 
 def _foreign(run: Run, folds: Sequence[int]) -> pl.DataFrame:
     """The foreign pictures as rows of `novelties`, one a fold and picture; unit is the picture, target its group."""
-    statistics = pl.read_parquet(run.require("refusal/foreign_statistics.parquet"))
+    statistics = pl.read_parquet(run.require("abstention/foreign_statistics.parquet"))
     found = []
     for fold in folds:
         fitted = _fitted(run, "embeddings", fold)
-        pictures = pl.read_parquet(run.require(f"refusal/foreign/fold{fold}.parquet")).rename({"partition": "group"})
+        pictures = pl.read_parquet(run.require(f"abstention/foreign/fold{fold}.parquet")).rename({"partition": "group"})
         pictures = pictures.join(statistics, on=["group", "image_path"], validate="1:1", maintain_order="left")
         novelty = fitted.detectors.novelty(_images(pictures))
         found.append(
@@ -210,22 +210,22 @@ def _recognised(
             low=low,
             high=high,
             fpr_at_95=None if note else fpr_at_sensitivity(novel, values, sensitivity=SENSITIVITY),
-            refused=float(beyond.mean()) if novel.any() else None,
+            abstained=float(beyond.mean()) if novel.any() else None,
             n_novel=n_novel,
             n_known=n_known,
             note=note,
         )
 
 
-def _refused(known: pl.DataFrame) -> Iterator[Refused]:
-    """What the frozen thresholds refuse of the known test patients: all of them, then each class."""
+def _abstained(known: pl.DataFrame) -> Iterator[Abstained]:
+    """What the frozen thresholds abstain on of the known test patients: all of them, then each class."""
     for detector in DETECTORS:
         beyond = (known[detector] > known[f"threshold_{detector}"]).to_numpy()
         for target in ["all", *sorted(known["target"].unique().to_list())]:
             chosen = np.ones(len(known), dtype=bool) if target == "all" else _is(known, target)
             k, n = int(beyond[chosen].sum()), int(chosen.sum())
             low, high = wilson(k, n)
-            yield Refused(detector=detector, target=target, share=k / n, low=low, high=high, n_refused=k, n=n)
+            yield Abstained(detector=detector, target=target, share=k / n, low=low, high=high, n_abstained=k, n=n)
 
 
 def _risk_coverage(run: Run, known: pl.DataFrame) -> dict[str, object]:

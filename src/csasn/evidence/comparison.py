@@ -27,13 +27,13 @@ Drawn = tuple[float, Array]  # an estimate and its draws (D,)
 class Comparison:
     """First minus second on the same units, by shared bootstrap draws.
 
-    p_holm is adjusted over the declared family: all rivals and metrics at that unit. `detectable` is the smallest true
-    difference that Holm's strictest step would have found in four of five such cohorts; it stands beside every
+    p_holm is adjusted over the declared family: all baselines and metrics at that unit. `detectable` is the smallest
+    true difference that Holm's strictest step would have found in four of five such cohorts; it stands beside every
     comparison, and says most beside those that found none.
     """
 
     model: str
-    rival: str
+    baseline: str
     unit: Unit
     metric: str
     estimate: float | None
@@ -54,7 +54,7 @@ class PairedTest:
     """
 
     model: str
-    rival: str
+    baseline: str
     target: str
     metric: str
     method: str
@@ -127,17 +127,17 @@ def shared_units(
 def compare(
     tables: dict[str, tuple[Resampled, pl.DataFrame]], classes: ClassList, settings: EvaluateSettings
 ) -> list[Comparison]:
-    """CSASN minus each rival in macro AUROC, balanced accuracy and macro F1 at one unit; `tables` by model's name."""
+    """CSASN minus each baseline in macro AUROC, balanced accuracy, macro F1 at one unit; `tables` by model's name."""
     family = []
-    for rival in (name for name in tables if name != MAIN_MODEL):
-        own, other, apart = shared_units(tables[MAIN_MODEL], tables[rival], classes, settings)
+    for baseline in (name for name in tables if name != MAIN_MODEL):
+        own, other, apart = shared_units(tables[MAIN_MODEL], tables[baseline], classes, settings)
         figures = {figure.metric: figure for figure in own.figures if figure.target == EVERY_CLASS}
         for metric in METRICS_COMPARED:
             each = difference_of(own, other, EVERY_CLASS, metric, confidence=settings.confidence)
             left_out = f"{apart} units tested by one of the two alone were left out" if apart else ""
             comparison = Comparison(
                 model=MAIN_MODEL,
-                rival=rival,
+                baseline=baseline,
                 unit=own.scope.unit,
                 metric=metric,
                 estimate=each.estimate,
@@ -168,22 +168,22 @@ def paired_tests(
     classes: ClassList,
     settings: EvaluateSettings,
 ) -> list[PairedTest]:
-    """DeLong on malignancy and McNemar on its sensitivity and specificity, per patient, CSASN against each rival.
+    """DeLong on malignancy and McNemar on its sensitivity and specificity, per patient, CSASN against each baseline.
 
     `called` holds for each model and patient whether the frozen operating point calls it malignant.
     """
     family = []
-    for rival in (name for name in tables if name != MAIN_MODEL):
-        own, other, _ = shared_units(tables[MAIN_MODEL], tables[rival], classes, settings)
-        family.append(_delong_test(rival, own, other))
+    for baseline in (name for name in tables if name != MAIN_MODEL):
+        own, other, _ = shared_units(tables[MAIN_MODEL], tables[baseline], classes, settings)
+        family.append(_delong_test(baseline, own, other))
         for metric, malignant in (("sensitivity", True), ("specificity", False)):
             keys = [key for key, truth in zip(own.keys, own.units.malignant, strict=True) if truth == malignant]
-            family.append(_mcnemar_test(rival, metric, keys, called, malignant=malignant))
+            family.append(_mcnemar_test(baseline, metric, keys, called, malignant=malignant))
     adjusted = holm([each.p for each in family])
     return [replace(each, p_holm=p) for each, p in zip(family, adjusted, strict=True)]
 
 
-def _delong_test(rival: str, own: Resampled, other: Resampled) -> PairedTest:
+def _delong_test(baseline: str, own: Resampled, other: Resampled) -> PairedTest:
     first, second = own.units.binary(MALIGNANCY), other.units.binary(MALIGNANCY)
     note, estimate, z, p = too_few(MALIGNANCY, first), None, None, None
     if not note:
@@ -193,7 +193,7 @@ def _delong_test(rival: str, own: Resampled, other: Resampled) -> PairedTest:
         note = "" if p is not None else "not estimable: the difference has no variance"
     return PairedTest(
         model=MAIN_MODEL,
-        rival=rival,
+        baseline=baseline,
         target=MALIGNANCY,
         metric="auroc",
         method="DeLong",
@@ -209,17 +209,17 @@ def _delong_test(rival: str, own: Resampled, other: Resampled) -> PairedTest:
 
 
 def _mcnemar_test(
-    rival: str, metric: str, keys: Sequence[str], called: dict[str, dict[str, bool]], *, malignant: bool
+    baseline: str, metric: str, keys: Sequence[str], called: dict[str, dict[str, bool]], *, malignant: bool
 ) -> PairedTest:
-    known = [key for key in keys if key in called[MAIN_MODEL] and key in called[rival]]
+    known = [key for key in keys if key in called[MAIN_MODEL] and key in called[baseline]]
     right: list[NDArray[Any]] = [
-        np.array([called[model][key] == malignant for key in known], dtype=np.bool_) for model in (MAIN_MODEL, rival)
+        np.array([called[model][key] == malignant for key in known], dtype=np.bool_) for model in (MAIN_MODEL, baseline)
     ]
     b, c, n = int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum()), len(known)
     statistic, p, method = mcnemar(b, c)
     return PairedTest(
         model=MAIN_MODEL,
-        rival=rival,
+        baseline=baseline,
         target=MALIGNANCY,
         metric=metric,
         method=method,

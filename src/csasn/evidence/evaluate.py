@@ -63,7 +63,7 @@ class Evaluation:
 def evaluate(
     predictions: pl.DataFrame, manifest: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
 ) -> Evaluation:
-    """CSASN per patient, nodule and image, pooled and by site; rivals per patient and image, pooled.
+    """CSASN per patient, nodule and image, pooled and by site; baselines per patient and image, pooled.
 
     Partition "test" pools the out-of-fold rows, so that every unit was read by a model that had not seen its patient.
     Raises BadInputError where the predictions or a setting that names classes do not fit the manifest.

@@ -77,7 +77,7 @@ class Panel:
 def panel(units: Units, settings: EvaluateSettings, *, brief: bool = False) -> Panel:
     """Every resampled metric of a table: over all classes, of malignancy, of each class against the rest and benign.
 
-    A brief panel (of rivals, of single sites, of images and nodules) leaves out a curve's points and what is against
+    A brief panel (of baselines, of single sites, of images and nodules) leaves out a curve's points and what is against
     benign alone.
     """
     names = BRIEF if brief else BINARY

@@ -1,6 +1,6 @@
 """What lies beyond the figures, each in a file of its own: refusal, shortcuts, maps and similar patients."""
 
-from csasn.evidence.abstention import refusal_content
+from csasn.evidence.abstention import abstention_content
 from csasn.evidence.explanations import explanations_content
 from csasn.evidence.gated_attention import NODULES, aggregations_content
 from csasn.evidence.shortcut_audit import shortcuts_content
@@ -14,7 +14,7 @@ def scrutinise(run: Run) -> tuple[str, ...]:
     contents: dict[str, object] = {}
     stages = run.stages()
     if "embeddings/fold0.parquet" in str(stages.get("predict")):
-        contents["refusal.json"] = refusal_content(run)
+        contents["abstention.json"] = abstention_content(run)
         contents["similar.json"] = similar_content(run)
     if NODULES in str(stages.get("predict")):
         contents["aggregations.json"] = aggregations_content(run)

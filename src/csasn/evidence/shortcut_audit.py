@@ -17,7 +17,7 @@ BORDER_TELLS = "does the border alone tell malignancy?"
 
 def shortcuts_content(run: Run) -> dict[str, object]:
     """Everything of shortcuts.json: three questions and the variants per patient, and whether the site can be read."""
-    settings = run.configuration.scrutiny
+    settings = run.configuration.shortcuts
     patients = _per_patient(run)
     free = patients.filter("border_free")
     answers = leaks(
@@ -99,7 +99,7 @@ def _site_readable(run: Run) -> list[dict[str, object]]:
         answer = site_readable(
             embedding.astype(np.float64),
             patients["site"].to_numpy().astype(np.str_),
-            n_permutations=run.configuration.scrutiny.n_permutations,
+            n_permutations=run.configuration.shortcuts.n_permutations,
             seed=run.configuration.fit.seed,
         )
         found.append({"fold": fold, **asdict(answer)})

@@ -22,7 +22,7 @@ def similar_content(run: Run) -> dict[str, object]:
     patient only the nearest nodule is told. Errors stand in the order of their probability for the reference class.
     """
     errors = _rare_errors(run)
-    n_similar, found = run.configuration.scrutiny.n_similar, []
+    n_similar, found = run.configuration.explain.n_similar, []
     for fold in errors["fold"].unique().sort().to_list():
         nodules = nodules_of(read_embeddings(run, "embeddings", fold))
         train, test = (nodules.filter(pl.col("partition") == part) for part in ("train", "test"))

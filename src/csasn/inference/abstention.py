@@ -1,4 +1,4 @@
-"""What refusal is tried on: CSASN trained without each rare class, and foreign pictures."""
+"""What abstention is tried on: CSASN trained without each rare class, and foreign pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +28,8 @@ from csasn.runs import CSASN, Run
 from csasn.schema import STATISTICS, rare_classes
 
 
-def refusal_run(run: Run, cohorts: Sequence[Path], *, progress: Progress, log: Log) -> Path:
-    """Write refusal/: embeddings of every fold without each rare class, and of foreign pictures by every fold's model.
+def abstention_run(run: Run, cohorts: Sequence[Path], *, progress: Progress, log: Log) -> Path:
+    """Write abstention/: embeddings of each fold without each rare class, and of foreign pictures by each fold's model.
 
     The models without a class are trained as `fit` trains, once; an interrupted command goes on from the last saved
     step. Raises what `fit` and `predict` raise.
@@ -42,8 +42,8 @@ def refusal_run(run: Run, cohorts: Sequence[Path], *, progress: Progress, log: L
     written = _without_each(session, progress=progress, log=log)
     foreign = foreign_pictures(settings.imaging.size_px, cohorts, seed=settings.fit.seed)
     written += _read_foreign(session, folds_of(run), foreign, progress=progress)
-    run.finish("refusal", inputs=("split.csv", "predictions.parquet"), outputs=tuple(written))
-    return run.path("refusal")
+    run.finish("abstention", inputs=("split.csv", "predictions.parquet"), outputs=tuple(written))
+    return run.path("abstention")
 
 
 def _without_each(session: Session, *, progress: Progress, log: Log) -> list[str]:
@@ -71,7 +71,7 @@ def _without_each(session: Session, *, progress: Progress, log: Log) -> list[str
                 fitted(training)
                 seen = {"train": kept.train, "tuning": kept.tuning, "test": test[kept.fold]}
                 table = embed(load_reader(fewer, training.model, kept), run.manifest(), seen)
-                written.append(f"refusal/without-{name}/fold{kept.fold}.parquet")
+                written.append(f"abstention/without-{name}/fold{kept.fold}.parquet")
                 write_whole(run.path(written[-1]), table.write_parquet)
     return written
 
@@ -91,12 +91,12 @@ def _read_foreign(session: Session, folds: list[FoldRows], foreign: Foreign, *, 
                 looks = [{name: branch(each) for name, branch in session.branches.items()} for each in images]
         energy, embedding = zip(*(read_embedding(reader, look) for look in looks), strict=True)
         table = table_of(foreign.group, foreign.name, np.concatenate(energy), np.concatenate(embedding))
-        written.append(f"refusal/foreign/fold{rows.fold}.parquet")
+        written.append(f"abstention/foreign/fold{rows.fold}.parquet")
         write_whole(run.path(written[-1]), table.write_parquet)
         progress("reading foreign pictures", number + 1, len(folds))
     statistics = np.array([image_statistics(each) for each in foreign.pixels])
     columns = dict(zip(STATISTICS, statistics.T, strict=True))
-    written.append("refusal/foreign_statistics.parquet")
+    written.append("abstention/foreign_statistics.parquet")
     table = pl.DataFrame({"image_path": foreign.name, "group": foreign.group, **columns})
     write_whole(run.path(written[-1]), table.write_parquet)
     return written

@@ -41,7 +41,7 @@ class Chosen:
 
 
 def explain_run(run: Run, *, progress: Progress) -> Path:
-    """Write explanations/: maps and masks of the test images of up to scrutiny.n_patients, at most two a patient.
+    """Write explanations/: maps and masks of the test images of up to explain.n_patients, at most two a patient.
 
     Each image is read by the model of the fold that tests it, in float32. Raises MismatchError like `predict`,
     RefusedPicture where a picture or mask can no longer be read.
@@ -89,7 +89,7 @@ def chosen_images(run: Run) -> Chosen:
     seed = run.configuration.fit.seed
     tested = np.unique(np.concatenate(list(rows_of(run, "test").values())))
     manifest = run.manifest()[tested].with_columns(row=pl.Series(tested))
-    of_patients = manifest[chosen_rows(manifest, run.configuration.scrutiny.n_patients, seed=seed)]
+    of_patients = manifest[chosen_rows(manifest, run.configuration.explain.n_patients, seed=seed)]
     grouped = of_patients.group_by("patient_id", maintain_order=True).agg("row")["row"].to_list()
     spaced = [[rows[place] for place in evenly_spaced(len(rows), IMAGES_A_PATIENT)] for rows in grouped]
     few = manifest[chosen_rows(manifest, RANDOMISED_PATIENTS, seed=seed)]["patient_id"].unique()

@@ -40,7 +40,7 @@ class Altered:
 
 
 def audit_run(run: Run, *, progress: Progress) -> Path:
-    """Write altered.parquet: the malignancy logit of every variant of the test images of up to scrutiny.n_patients.
+    """Write altered.parquet: the malignancy logit of every variant of the test images of up to shortcuts.n_patients.
 
     Each image is read by the model of the fold that tests it. Raises MismatchError like `predict`, RefusedPicture
     where a picture or mask can no longer be read.
@@ -48,7 +48,7 @@ def audit_run(run: Run, *, progress: Progress) -> Path:
     run.require("predictions.parquet")
     session = open_session(run, device=start_fabric(run.configuration.fit).device, progress=progress)
     refuse_other_weights(session)
-    chosen = chosen_rows(run.manifest(), run.configuration.scrutiny.n_patients, seed=run.configuration.fit.seed)
+    chosen = chosen_rows(run.manifest(), run.configuration.shortcuts.n_patients, seed=run.configuration.fit.seed)
     test, total, done = rows_of(run, "test"), len(chosen), 0
     found: list[dict[str, object]] = []
     for rows in folds_of(run):

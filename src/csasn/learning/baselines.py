@@ -1,4 +1,4 @@
-"""The strong simple rival: logistic regression on the frozen transformer's class token."""
+"""The strong simple baseline: logistic regression on the frozen transformer's class token."""
 
 import numpy as np
 import torch

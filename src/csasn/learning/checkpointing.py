@@ -104,7 +104,7 @@ class TrainingCheckpointer:
             raise DivergedError(
                 f"Weights must stay finite; after step {state.step} of stage {state.stage.name} these are not: "
                 f"{', '.join(spoiled[:5])}{' ...' if len(spoiled) > 5 else ''}. This state was not saved; the one "
-                "before it is kept. Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate in a new run.",
+                "before it is kept. Lower --fit.frozen.learning-rate or --fit.finetune.learning-rate in a new run.",
                 rows=rows.tolist(),
             )
         step = self.steps_before + state.step

@@ -67,7 +67,7 @@ class FoldTraining:
         branches = self.session.branches
         return build_training_module(
             self.model,
-            copy.deepcopy(branches) if self.session.run.configuration.fit.finetune_epochs else branches,
+            copy.deepcopy(branches) if self.session.run.configuration.fit.finetune.epochs else branches,
             self.session.cohort,
             self.rows.train,
             self.session.run.configuration,
@@ -87,8 +87,8 @@ def fit_run(
     trains here), StoppedError (SIGTERM, after saving), DivergedError, MemoryShortageError or StorageError.
     """
     settings = run.configuration.fit
-    if run.configuration.network.branches != "both" and settings.rivals:
-        raise BadInputError("Rivals need both branches: give --network.branches both, or no --fit.rivals.")
+    if run.configuration.network.branches != "both" and settings.baselines:
+        raise BadInputError("Baselines need both branches: give --network.branches both, or no --fit.baselines.")
     run.require_certificate()
     folds = folds_of(run)
     fabric = start_fabric(settings, n_devices=n_devices, n_nodes=n_nodes, strategy=strategy)
@@ -195,7 +195,7 @@ def _fit_regression(training: FoldTraining) -> None:
 def _fit_network(training: FoldTraining) -> None:
     """Train a network through its stages and write its checkpoint."""
     session, settings = training.session, training.session.run.configuration.fit
-    tuned = settings.finetune_epochs > 0
+    tuned = settings.finetune.epochs > 0
     torch.manual_seed(settings.seed + training.rows.fold)
     module = training.module()
     generations = Generations(training.path.with_suffix(".training"), log=training.log)
@@ -261,8 +261,8 @@ def _train_stages(training: FoldTraining, module: TrainingModule, generations: G
 
 def stages_of(settings: FitSettings) -> list[Stage]:
     """The frozen stage, and fine-tuning where it is asked for."""
-    frozen = Stage(name="frozen", n_epochs=settings.frozen_epochs, learning_rate=settings.frozen_learning_rate)
-    finetune = Stage(name="finetune", n_epochs=settings.finetune_epochs, learning_rate=settings.finetune_learning_rate)
+    frozen = Stage(name="frozen", n_epochs=settings.frozen.epochs, learning_rate=settings.frozen.learning_rate)
+    finetune = Stage(name="finetune", n_epochs=settings.finetune.epochs, learning_rate=settings.finetune.learning_rate)
     return [frozen, finetune] if finetune.n_epochs else [frozen]
 
 

@@ -13,7 +13,7 @@ from csasn.learning.rows import LabelledRows
 from csasn.network.backbones import Branch
 from csasn.network.csasn import Csasn, FusionHead, Given, Output
 
-# Models that are CSASN with one branch; the other rival is no network.
+# Models that are CSASN with one branch; the other baseline is no network.
 SINGLE_BRANCH = {"cnn-only": "cnn", "vit-only": "vit"}
 LOGISTIC_REGRESSION = "vit-logistic-regression"
 BRANCHES = "network.branches."  # prefix of the branches' tensors in a module's state

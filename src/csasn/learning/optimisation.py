@@ -34,13 +34,13 @@ def parameter_groups(module: TrainingModule, stage: Stage, settings: FitSettings
     """AdamW groups: matrices decay, vectors (biases, norms, task weights) do not; branches only in fine-tuning.
 
     In fine-tuning everything above the branches takes ten times the stage's rate, a branch's last block the rate
-    itself, and every block further down `finetune_layer_decay` times that of the one above it. `depth` counts the
+    itself, and every block further down `finetune.layer_decay` times that of the one above it. `depth` counts the
     blocks above a group's; it is None above the branches. The site head learns faster, and has a penalty of its own;
     learned task weights have a rate of their own.
     """
     groups: dict[tuple[int, bool, str, bool], list[nn.Parameter]] = {}
     depths = _depths(module)
-    n_blocks = settings.finetune_blocks or max(depths.values(), default=0) + 1
+    n_blocks = settings.finetune.blocks or max(depths.values(), default=0) + 1
     for name, parameter in module.named_parameters():
         depth = depths.get(name, ABOVE)
         parameter.requires_grad_(depth < n_blocks if stage.name == "finetune" else depth == ABOVE)
@@ -54,7 +54,7 @@ def parameter_groups(module: TrainingModule, stage: Stage, settings: FitSettings
     return [
         {
             "params": parameters,
-            "lr": rates[part] if depth == ABOVE else rate * settings.finetune_layer_decay**depth,
+            "lr": rates[part] if depth == ABOVE else rate * settings.finetune.layer_decay**depth,
             "weight_decay": settings.weight_decay if decays and part != ADVERSARY else 0.0,
             "depth": None if depth == ABOVE else depth,
         }
@@ -77,12 +77,12 @@ def rate_schedule(
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """The rate's course of every group: warm-up and cosine; a block that has not joined yet has rate 0.
 
-    Under gradual unfreezing the block at depth d joins after d * `finetune_unfreeze_epochs` epochs. It has gradients
+    Under gradual unfreezing the block at depth d joins after d * `finetune.unfreeze_epochs` epochs. It has gradients
     all along, so that every process of a parallel training sees the same graph.
     """
 
     def stage_run(depth: int | None) -> Callable[[int], float]:
-        joins = (depth or 0) * settings.finetune_unfreeze_epochs * n_steps_an_epoch
+        joins = (depth or 0) * settings.finetune.unfreeze_epochs * n_steps_an_epoch
         return lambda step: rate_factor(step, n_steps, settings.warmup_fraction) if step >= joins else 0.0
 
     stage_runs = [stage_run(group["depth"]) for group in optimizer.param_groups]

@@ -71,14 +71,14 @@ def open_session(run: Run, *, device: torch.device, progress: Progress) -> Sessi
         configuration.network,
         weights=settings.weights,
         size_px=configuration.imaging.size_px,
-        drop_path=settings.finetune_drop_path if settings.finetune_epochs else 0.0,
+        drop_path=settings.finetune.drop_path if settings.finetune.epochs else 0.0,
     )
     n_views, augmentation = settings.cached_views, configuration.augmentation
     source = ViewSource(store=store, n_views=n_views, augmentation=augmentation, seed=settings.seed)
     for name, branch in branches.items():
         branch.to(device)
         branch.in_bfloat16 = takes_bfloat16(settings, device, kind=name)
-    n_blocks = settings.finetune_blocks if settings.finetune_epochs else 0
+    n_blocks = settings.finetune.blocks if settings.finetune.epochs else 0
     caches, activations = (
         {
             name: FeatureCache(

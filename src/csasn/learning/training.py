@@ -55,9 +55,9 @@ class StageRun:
         """The batches of an epoch."""
         settings = self.configuration.fit
         if self.stage.name == "frozen":
-            blending = {"mixup": settings.feature_mixup}
+            blending = {"mixup": settings.frozen.mixup}
         else:
-            blending = {"mixup": settings.finetune_mixup, "cutmix": settings.finetune_cutmix}
+            blending = {"mixup": settings.finetune.mixup, "cutmix": settings.finetune.cutmix}
         share = self.inputs.cohort.shares(self.rows.train, settings.sampling)
         return plan_epoch(self.rows, share, epoch, self.configuration, n_views=self.inputs.source.n_views, **blending)
 
@@ -173,7 +173,7 @@ def _take_step(
         with phases("optimiser"):
             if stage_run.in_parts:
                 average_whole_gradients(stage_run.module.parameters())
-            clip_norm = stage_run.configuration.fit.finetune_clip_norm
+            clip_norm = stage_run.configuration.fit.finetune.clip_norm
             if stage_run.stage.name == "finetune" and clip_norm:
                 norm = _clip(stage_run, fabric_module, optimizer, clip_norm)
                 if norm is not None and not torch.isfinite(norm):
@@ -269,7 +269,7 @@ def _averaged(learner: nn.Module, average: MovingAverage) -> Iterator[None]:
 def _diverged(where: str, loss: float, rows: list[int]) -> DivergedError:
     return DivergedError(
         f"The loss must stay finite; {where} gave {loss}. Nothing of it was saved. "
-        "Lower --fit.frozen-learning-rate or --fit.finetune-learning-rate in a new run.",
+        "Lower --fit.frozen.learning-rate or --fit.finetune.learning-rate in a new run.",
         rows=rows,
     )
 

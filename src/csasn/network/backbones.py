@@ -108,7 +108,7 @@ class Branch(nn.Module):
             return
         found = f"{len(self.backbone.blocks)} blocks" if known else "no blocks that are known here"  # type: ignore[arg-type]
         raise BadInputError(
-            f"fit.finetune_blocks must leave at least one block of each branch below the cut; received "
+            f"fit.finetune.blocks must leave at least one block of each branch below the cut; received "
             f"{n_blocks_left}, and {self.name} has {found}. Give fewer, or 0 to train every block from pixels."
         )
 

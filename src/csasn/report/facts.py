@@ -248,8 +248,8 @@ class Facts:
         """Two stages."""
         fit = self.settings.fit
         return (
-            f"AdamW, batches of {fit.batch_size}; up to {fit.frozen_epochs} epochs with frozen branches, then up to "
-            f"{fit.finetune_epochs} of fine-tuning; warm-up and cosine; augmentation and seed in config.toml."
+            f"AdamW, batches of {fit.batch_size}; up to {fit.frozen.epochs} epochs with frozen branches, then up to "
+            f"{fit.finetune.epochs} of fine-tuning; warm-up and cosine; augmentation and seed in config.toml."
         )
 
     def selection_of_model(self) -> str:

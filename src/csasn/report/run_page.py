@@ -10,8 +10,8 @@ from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.facts import Facts
 from csasn.report.html import rendered, write_blocks
 from csasn.report.model_card import model_card
-from csasn.report.sections.abstention import refusal
-from csasn.report.sections.baselines import rivals
+from csasn.report.sections.abstention import abstention
+from csasn.report.sections.baselines import baselines
 from csasn.report.sections.calibration import calibration
 from csasn.report.sections.cohort import checks, cohort
 from csasn.report.sections.decision import value
@@ -39,11 +39,11 @@ SECTIONS: tuple[Callable[[EvaluatedRun], Section | None], ...] = (
     subgroups,
     calibration,
     sets,
-    refusal,
+    abstention,
     value,
     shortcuts,
     explanations,
-    rivals,
+    baselines,
     aggregation,
     errors,
     similar,

@@ -15,7 +15,7 @@ from csasn.study.suite import FULL, Resolved
 from csasn.study.units import FAILURE, Outcome, Trial, make_units
 
 STUDY = "study.json"
-RIVALS = {"vit-logistic-regression": "logistic regression on the ViT's class token"}
+BASELINES = {"vit-logistic-regression": "logistic regression on the ViT's class token"}
 
 
 def ablate(
@@ -68,8 +68,8 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[T
     ]
     of_full = next(arm.runs for arm in arms if arm.name == FULL)
     arms += [
-        Arm(name=rival, module="CSASN", instead=RIVALS[rival], runs=of_full, model=rival)
-        for rival in resolved.suite.rivals
+        Arm(name=baseline, module="CSASN", instead=BASELINES[baseline], runs=of_full, model=baseline)
+        for baseline in resolved.suite.baselines
     ]
     run = units[0].run
     content = {
@@ -86,7 +86,7 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[T
         },
         "units": [_state(unit, finished) for unit in units],
         **ablation_content(arms, full=FULL),
-        "costs": _costs(finished, resolved.suite.rivals),
+        "costs": _costs(finished, resolved.suite.baselines),
     }
     write_json(study / STUDY, content)
     return study / STUDY
@@ -100,12 +100,12 @@ def _state(unit: Trial, finished: Sequence[Trial]) -> dict[str, object]:
     return {"name": unit.name, "variant": unit.variant, "seed": unit.seed, "state": state, "error": error}
 
 
-def _costs(finished: Sequence[Trial], rivals: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Of each variant, and of each rival of the full network, its first finished seed's cost."""
+def _costs(finished: Sequence[Trial], baselines: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Of each variant, and of each baseline of the full network, its first finished seed's cost."""
     found: dict[str, Cost] = {}
     for unit in finished:
         if unit.variant not in found:
             found[unit.variant] = cost_of(unit.run)
             if unit.variant == FULL:
-                found |= {rival: cost_of_logistic_regression(unit.run) for rival in rivals}
+                found |= {baseline: cost_of_logistic_regression(unit.run) for baseline in baselines}
     return {name: asdict(cost) for name, cost in found.items()}

@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,12 +11,12 @@ from pydantic import Field
 from csasn.config import Configuration, Settings
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256
-from csasn.settings_files import read_configuration, read_settings, validated
+from csasn.settings_files import flat_settings, overlaid, read_configuration, read_settings, validated
 
 FULL = "full"  # the variant that all others are set against
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VARIED = ("network", "loss", "fit")  # a variant changes how it learns, never the cohort, the split or the evidence
-OWNED = ("rivals", "seed")  # settings of fit that the study sets itself
+OWNED = ("baselines", "seed")  # settings of fit that the study sets itself
 
 Overrides = dict[str, dict[str, Any]]
 
@@ -44,7 +43,7 @@ class Suite(Settings):
     """Seeds of the trainings; every variant is trained once with each."""
     settings: Annotated[Overrides, Field(default_factory=dict)]
     """Settings of all variants that differ from the profile's, by group."""
-    rivals: tuple[Literal["vit-logistic-regression"], ...] = ()
+    baselines: tuple[Literal["vit-logistic-regression"], ...] = ()
     """Models trained beside the full network, on its cached maps, and set against it as if they were variants."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=2)]
     """The variants, in the order of training and of the tables; one is "full"."""
@@ -70,7 +69,7 @@ def shared_settings(path: Path) -> Configuration:
     suite = read_settings(path, Suite)
     base = path.parent / suite.base
     read_configuration(base)  # so that a fault of the profile is told as the profile's
-    over = _over(tomllib.loads(base.read_text(encoding="utf-8")), suite.settings)
+    over = overlaid(tomllib.loads(base.read_text(encoding="utf-8")), suite.settings, Configuration)
     return validated(over, source=f"{path}, its shared settings")
 
 
@@ -86,15 +85,19 @@ def read_suite(path: Path, shared: Configuration | None = None) -> Resolved:
         raise BadInputError(f"{path} is no suite that can be run:\n{listing(faults)}")
     own = shared_settings(path)
     base = (shared or own).model_dump(mode="json")
-    changed = _differences(own.model_dump(mode="json"), base)
+    changed = _differences(own, shared or own)
     if owned := [f"{name}: received {changed[name]}" for name in (f"fit.{each}" for each in OWNED) if name in changed]:
         raise BadInputError(
-            f"The study gives every training its seed and its rivals; set `seeds` and `rivals` in {path.name}:\n"
+            f"The study gives every training its seed and its baselines; set `seeds` and `baselines` in {path.name}:\n"
             f"{listing(owned)}"
         )
     configurations = {
         (variant.name, seed): validated(
-            _over(_over(base, variant.settings), {"fit": {"rivals": _beside(suite, variant), "seed": seed}}),
+            overlaid(
+                overlaid(base, variant.settings, Configuration),
+                {"fit": {"baselines": _beside(suite, variant), "seed": seed}},
+                Configuration,
+            ),
             source=f"{path}, variant {variant.name}",
         )
         for variant in suite.variants
@@ -106,20 +109,13 @@ def read_suite(path: Path, shared: Configuration | None = None) -> Resolved:
 
 def _beside(suite: Suite, variant: Variant) -> list[str]:
     """The models that are trained in this variant's runs, beside it."""
-    return list(suite.rivals) if variant.name == FULL else []
+    return list(suite.baselines) if variant.name == FULL else []
 
 
-def _over(base: Mapping[str, Any], changes: Overrides) -> dict[str, Any]:
-    return {**base, **{group: {**base.get(group, {}), **values} for group, values in changes.items()}}
-
-
-def _differences(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        f"{group}.{name}": value
-        for group, values in given.items()
-        for name, value in values.items()
-        if value != own[group][name]
-    }
+def _differences(own: Configuration, chosen: Configuration) -> dict[str, Any]:
+    """The settings that differ, by dotted name, as chosen."""
+    before = flat_settings(own)
+    return {name: value for name, value in flat_settings(chosen).items() if value != before[name]}
 
 
 def _faults(suite: Suite) -> list[str]:
@@ -132,7 +128,7 @@ def _faults(suite: Suite) -> list[str]:
     ]
     if len(set(suite.seeds)) < len(suite.seeds):
         faults.append(f"seeds: each one once; received {list(suite.seeds)}")
-    faults += [f"variants: {name} is the name of a rival" for name in suite.rivals if name in names]
+    faults += [f"variants: {name} is the name of a baseline" for name in suite.baselines if name in names]
     full = [variant for variant in suite.variants if variant.name == FULL]
     if not full or full[0].settings:
         faults.append(f"variants: one must be {FULL!r} and have no settings of its own: all others are set against it")

@@ -15,14 +15,14 @@ Ends = tuple[float, float, float] | None
 
 
 def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
-    """Macro AUROC of every model with its interval, and CSASN minus each rival, per patient."""
+    """Macro AUROC of every model with its interval, and CSASN minus each baseline, per patient."""
     models = [key[0] for key in records if key[1:] == ("all", "patient", "all", "macro_auroc")]
     first = [
         (name.replace("csasn", "CSASN"), ends_of(records[name, "all", "patient", "all", "macro_auroc"]))
         for name in models
     ]
     second = [
-        (f"minus {row['rival']}", ends_of(row))
+        (f"minus {row['baseline']}", ends_of(row))
         for row in differences
         if row["unit"] == "patient" and row["metric"] == "macro_auroc"
     ]
@@ -34,7 +34,7 @@ def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
     if second:
         forest(grid[1], second, signed=True)
         grid[1].axvline(0, color=QUIET, linewidth=0.8, linestyle=":")
-        grid[1].set_title("CSASN minus each rival, same patients", loc="left")
+        grid[1].set_title("CSASN minus each baseline, same patients", loc="left")
         grid[1].set_xlabel("Difference in macro AUROC (right of 0: CSASN higher)")
     return figure
 

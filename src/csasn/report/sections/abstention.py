@@ -8,46 +8,46 @@ from csasn.report.figures.risk_coverage import risk_coverage
 from csasn.report.formatting import ends_text, number
 
 
-def refusal(evaluated: EvaluatedRun) -> Section | None:
-    """Risk against coverage, what the thresholds refuse, and, where it was tried, what is recognised as untrained."""
-    found = evaluated.beyond("refusal.json")
+def abstention(evaluated: EvaluatedRun) -> Section | None:
+    """Risk against coverage, what the thresholds abstain on, and, where tried, what is recognised as untrained."""
+    found = evaluated.beyond("abstention.json")
     if found is None:
         return None
     curves = found["risk_coverage"]
     risk = {name: each["risk"] for name, each in curves.items() if isinstance(each, dict)}
-    share = 100 * found["refused_fraction"]
+    share = 100 * found["abstained_fraction"]
     text = (
         "Five detectors say how far a patient's pictures lie from the training ones: energy of the logits; distance of "
         "the embedding to the nearest class (mahalanobis) and to the nearest training images (neighbours); a gate on "
         "the grey levels and speckle of the picture alone; and the larger of mahalanobis and gate (combined). Each "
-        f"threshold was frozen where it refuses {share:.0f} % of the tuning patients."
+        f"threshold was frozen where it abstains on {share:.0f} % of the tuning patients."
     )
-    tried, refused = rows_of(found["recognised"]), rows_of(found["refused"])
+    tried, abstained = rows_of(found["recognised"]), rows_of(found["abstained"])
     blocks: list[Block] = [Words(text=text)]
-    if beyond := refuse_too_many(refused, found["refused_fraction"]):
+    if beyond := abstains_too_often(abstained, found["abstained_fraction"]):
         blocks.append(Words(text=beyond))
     if not tried:
         blocks.append(
             Words(
                 text="Whether types that were never trained on are recognised was not tried in this run: "
-                "`csasn refusal` trains without each rare class, and `csasn evaluate` then fills this section.",
+                "`csasn abstention` trains without each rare class, and `csasn evaluate` then fills this section.",
             )
         )
     else:
         detectors = tuple(dict.fromkeys(each["detector"] for each in tried))
         blocks += [
             Table(
-                name="refusal-auroc",
+                name="abstention-auroc",
                 caption="AUROC of what was never trained on against the known test patients (0.5: not recognised), "
                 f"with {evaluated.level} bootstrap intervals",
                 head=("Never trained on", "Novel", *detectors),
                 rows=_side_by_side(tried),
             ),
             Table(
-                name="refusal-recognised",
-                caption="The same by detector, with the known patients refused where 95 % of the novel are (FPR at "
-                "95 %), and the novel beyond the frozen threshold",
-                head=("Never trained on", "Detector", "Novel", "Known", "AUROC", "FPR at 95 %", "Refused", "Note"),
+                name="abstention-recognised",
+                caption="The same by detector, with the known patients abstained on where 95 % of the novel are (FPR "
+                "at 95 %), and the novel beyond the frozen threshold",
+                head=("Never trained on", "Detector", "Novel", "Known", "AUROC", "FPR at 95 %", "Abstained", "Note"),
                 rows=[_recognised(each) for each in tried],
                 wide=frozenset({7}),
                 folded=True,
@@ -56,33 +56,34 @@ def refusal(evaluated: EvaluatedRun) -> Section | None:
     blocks += [
         evaluated.drawing(
             "risk-coverage",
-            f"Errors among the patients kept, the most novel being refused first, of {curves['n']:,} patients. A "
+            f"Errors among the patients kept, the most novel being set aside first, of {curves['n']:,} patients. A "
             "detector whose line does not fall to the left says nothing about errors. Least probability: 1 minus the "
             "largest class probability, which needs no detector.",
             lambda: risk_coverage(curves["coverage"], risk),
         ),
         Table(
-            name="refused",
+            name="abstained",
             caption="Known test patients beyond the frozen thresholds, with Wilson intervals",
             head=("Detector", "Class", "Patients", "Refused"),
-            rows=[_refused(each) for each in refused],
+            rows=[_abstained(each) for each in abstained],
             folded=True,
         ),
     ]
     return Section(
-        id="refusal", title="Whether it notices what it was not trained on", short="Refusal", blocks=tuple(blocks)
+        id="abstention", title="Whether it notices what it was not trained on", short="Abstention", blocks=tuple(blocks)
     )
 
 
-def refuse_too_many(refused: list[dict[str, Any]], promised: float) -> str:
-    """Which detectors refuse more of the known test patients than promised, in words; empty where none does."""
-    every = [row for row in refused if row["target"] == "all" and row["low"] is not None and row["low"] > promised]
+def abstains_too_often(abstained: list[dict[str, Any]], promised: float) -> str:
+    """Which detectors abstain on more of the known test patients than promised, in words; empty where none does."""
+    every = [row for row in abstained if row["target"] == "all" and row["low"] is not None and row["low"] > promised]
     if not every:
         return ""
     named = ", ".join(f"{row['detector']} {ends_text(row['share'], row['low'], row['high'])}" for row in every)
     return (
-        f"MORE known test patients are refused than the promised {promised:.2f}: {named}. The threshold, set on "
-        "tuning patients, is too tight for them: where the model is to read, it has to be set on patients from there."
+        f"The model abstains on MORE known test patients than the promised {promised:.2f}: {named}. The threshold, set "
+        "on tuning patients, is too tight for them: where the model is to read, it has to be set on "
+        "patients from there."
     )
 
 
@@ -101,10 +102,10 @@ def _side_by_side(tried: list[dict[str, Any]]) -> list[list[str]]:
 
 def _recognised(row: dict[str, Any]) -> list[str]:
     counts = [f"{row['n_novel']:,} {row['unit']}s", f"{row['n_known']:,} patients"]
-    figures = [ends_text(row["auroc"], row["low"], row["high"]), number(row["fpr_at_95"]), number(row["refused"])]
+    figures = [ends_text(row["auroc"], row["low"], row["high"]), number(row["fpr_at_95"]), number(row["abstained"])]
     return [_novel(row), row["detector"], *counts, *figures, row["note"]]
 
 
-def _refused(row: dict[str, Any]) -> list[str]:
+def _abstained(row: dict[str, Any]) -> list[str]:
     target = "all patients" if row["target"] == "all" else row["target"]
     return [row["detector"], target, f"{row['n']:,}", ends_text(row["share"], row["low"], row["high"])]

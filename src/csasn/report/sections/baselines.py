@@ -10,7 +10,7 @@ from csasn.report.formatting import OVERALL_METRICS, figure_name, number, p_text
 COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
 
 
-def rivals(evaluated: EvaluatedRun) -> Section:
+def baselines(evaluated: EvaluatedRun) -> Section:
     """Every model's figures, and the paired differences."""
     differences = rows_of(evaluated.metrics["comparisons"])
     blocks: list[Table | Words] = [
@@ -25,14 +25,14 @@ def rivals(evaluated: EvaluatedRun) -> Section:
         table = Table(
             name="differences",
             caption="Paired differences, printed whichever way they fall; the same bootstrap draws for both models; p "
-            "adjusted by Holm over all rivals and metrics of a unit; detectable: what four of five such cohorts would "
-            "have found",
-            head=("Rival", "Unit and metric", "CSASN minus rival", "p", "p, Holm", "Detectable", "Reading"),
+            "adjusted by Holm over all baselines and metrics of a unit; detectable: what four of five such cohorts "
+            "would have found",
+            head=("Baseline", "Unit and metric", "CSASN minus baseline", "p", "p, Holm", "Detectable", "Reading"),
             rows=[_difference(row, confidence=evaluated.run.configuration.evaluate.confidence) for row in differences],
         )
         blocks += [table, *_tests(evaluated)]
     else:
-        blocks.append(Words(text="No rival was trained in this run."))
+        blocks.append(Words(text="No baseline was trained in this run."))
     drawing = evaluated.drawing(
         "comparison",
         "Macro AUROC of each model, and the paired difference to CSASN, per patient, with "
@@ -40,9 +40,9 @@ def rivals(evaluated: EvaluatedRun) -> Section:
         lambda: comparison(evaluated.records, differences),
     )
     return Section(
-        id="rivals",
+        id="baselines",
         title="Comparison with simpler models on the same folds",
-        short="Comparison with rivals",
+        short="Comparison with baselines",
         blocks=(*blocks, drawing),
     )
 
@@ -51,7 +51,7 @@ def _tests(evaluated: EvaluatedRun) -> tuple[Table, ...]:
     """DeLong's and McNemar's tests."""
     rows = [
         [
-            row["rival"],
+            row["baseline"],
             figure_name(row["target"], row["metric"]),
             row["method"],
             number(row["estimate"], digits=3),
@@ -61,8 +61,8 @@ def _tests(evaluated: EvaluatedRun) -> tuple[Table, ...]:
         ]
         for row in rows_of(evaluated.metrics.get("paired_tests"))
     ]
-    caption = "Tests of CSASN against each rival on the same patients; Holm over all of these"
-    head = ("Rival", "Figure", "Test", "Difference", "p", "p, Holm", "Note")
+    caption = "Tests of CSASN against each baseline on the same patients; Holm over all of these"
+    head = ("Baseline", "Figure", "Test", "Difference", "p", "p, Holm", "Note")
     table = Table(name="paired-tests", caption=caption, head=head, rows=rows, wide=frozenset({6}))
     return (table,) if rows else ()
 
@@ -84,13 +84,13 @@ def _difference(row: dict[str, Any], *, confidence: float) -> list[str]:
     """One comparison in words and numbers, whichever way it falls; it is settled by the p that Holm adjusted."""
     label = f"{row['unit']}: {OVERALL_METRICS[row['metric']]}"
     if row["estimate"] is None or row["low"] is None:
-        return [row["rival"], label, "not estimable", "–", "–", "–", row["note"] or "–"]
+        return [row["baseline"], label, "not estimable", "–", "–", "–", row["note"] or "–"]
     ends = f"{row['estimate']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})".replace("-", "−")
     verdict = "not settled"
     if row["p_holm"] < 1 - confidence:
-        verdict = "CSASN higher" if row["estimate"] > 0 else "rival higher"
+        verdict = "CSASN higher" if row["estimate"] > 0 else "baseline higher"
     return [
-        row["rival"],
+        row["baseline"],
         label,
         ends,
         p_text(row["p"]),

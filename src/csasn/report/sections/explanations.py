@@ -79,7 +79,7 @@ def where(kind: str, measured: list[dict[str, Any]], *, alpha: float) -> str:
     row = _of(measured, kind, "pointing")
     if row is None or row["estimate"] is None:
         return "whether it points at the nodule is not estimable."
-    rival = _of(measured, row["against"], "pointing") or row
+    baseline = _of(measured, row["against"], "pointing") or row
     told = f"difference {_difference(row)}, adjusted p {p_text(row['p_holm'])}"
     if row["p_holm"] <= alpha:
         verdict = f"{'more' if row['difference'] > 0 else 'LESS'} often ({told})"
@@ -87,7 +87,7 @@ def where(kind: str, measured: list[dict[str, Any]], *, alpha: float) -> str:
         seen = number(row["detectable"])
         verdict = f"cannot be told apart ({told}; {seen} would have shown in four of five such cohorts)"
     return (
-        f"points at the nodule in {_percent(row)} of patients, {_baseline(row['against'])} in {_percent(rival)}: "
+        f"points at the nodule in {_percent(row)} of patients, {_baseline(row['against'])} in {_percent(baseline)}: "
         f"{verdict}."
     )
 

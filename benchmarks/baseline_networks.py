@@ -1,4 +1,4 @@
-"""The rival of the training benchmarks: a plain eager float32 loop around the same timm networks."""
+"""The baseline of the training benchmarks: a plain eager float32 loop around the same timm networks."""
 
 import os
 from collections.abc import Iterator
