@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from csasn.learning import generations
+from csasn.learning.recovery import generations
 from csasn.learning.recovery.generations import Generations
 from csasn.learning.recovery.pytree import flatten, unflatten
 from csasn.learning.state import TrainingState

@@ -27,12 +27,12 @@ def test_gated_attention_by_hand() -> None:
     """Images 1 and 2 of one number, V = U = 1 in the first unit alone: worth tanh(h) sigmoid(h)."""
     attention = module(1)
     with torch.no_grad():
-        for layer in (attention.content, attention.gate):
+        for layer in (attention.V, attention.U):
             layer.weight.zero_()
             layer.bias.zero_()
             layer.weight[0, 0] = 1
-        attention.worth.weight.zero_()
-        attention.worth.weight[0, 0] = 1
+        attention.w.weight.zero_()
+        attention.w.weight[0, 0] = 1
         attention.head.malignancy.weight.fill_(2)
         attention.head.malignancy.bias.fill_(-1)
     found = attention(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[True, True]]))

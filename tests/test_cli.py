@@ -164,3 +164,13 @@ def test_settings_of_the_command_line_stand_above_those_of_the_file(
     assert not more
     assert (cohort, out) == (Path("c"), Path("o"))
     assert (settings.fit.batch_size, settings.fit.frozen.epochs, settings.fit.seed) == (8, 5, 0)
+
+
+def test_a_renamed_command_and_option_name_the_new_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (["refusal", "RUN"], "`csasn refusal` is called `csasn abstention` now"),
+        (["run", "--cohort", "c", "--out", "o", "--fit.finetune-epochs", "2"], "is called --fit.finetune.epochs now"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert (ended.value.code, words in capsys.readouterr().err) == (1, True)

@@ -1,5 +1,6 @@
 """Settings: refused by name, written and read back whole."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -19,7 +20,15 @@ from csasn.config import (
     SplitSettings,
 )
 from csasn.errors import BadInputError
-from csasn.settings_files import read_configuration, to_toml, validated
+from csasn.settings_files import (
+    RENAMED,
+    flat_settings,
+    overlaid,
+    read_configuration,
+    renamed_option,
+    to_toml,
+    validated,
+)
 
 PROFILES = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 
@@ -168,12 +177,31 @@ def test_settings_are_frozen() -> None:
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=[path.stem for path in PROFILES])
-def test_every_profile_is_valid_and_changes_something(path: Path) -> None:
-    given_values = tomllib.loads(path.read_text(encoding="utf-8"))
+def test_every_profile_is_valid_and_read_whole(path: Path) -> None:
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
     resolved = read_configuration(path).model_dump(mode="json")
-    assert given_values
-    for group, values in given_values.items():
-        assert {name: resolved[group][name] for name in values} == values
+    assert content
+    assert overlaid(resolved, content, Configuration) == resolved
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_a_name_of_an_earlier_version_is_refused_with_the_new_one(old: str, tmp_path: Path) -> None:
+    """In TOML, which is also how an old run folder's settings are read, and on the command line."""
+    *groups, name = old.split(".")
+    if groups:
+        path = tmp_path / "config.toml"
+        path.write_text(f"[{'.'.join(groups)}]\n{name} = 1\n", encoding="utf-8")
+        with pytest.raises(BadInputError, match=re.escape(f"{old}: it is called {RENAMED[old]} now")):
+            read_configuration(path)
+        words = renamed_option(["--split.seed", "1", f"--{old.replace('_', '-')}=1"])
+        assert words is not None
+        assert all(f"--{each.replace('_', '-')}" in words for each in RENAMED[old].split(" and "))
+
+
+def test_every_new_name_is_a_setting() -> None:
+    names = set(flat_settings(Configuration()))
+    assert {each for old, new in RENAMED.items() if "." in old for each in new.split(" and ")} <= names
+    assert renamed_option(["--fit.baselines", "cnn-only", "rivals"]) is None
 
 
 def test_a_delete_character_survives(tmp_path):

@@ -197,7 +197,7 @@ def neck_parameters(**changes: object) -> dict[str, int]:
         "attention": attention,
         "classifier": 0 if linear else channels * width + 2 * width + views + 3 * width * width + 2 * width,
         "token_norm": 2 * VIT if with_token else 0,
-        "head": (read + 1) * (5 if s.head == "flat" else 1 + 2 + 3),
+        "output": (read + 1) * (5 if s.head == "flat" else 1 + 2 + 3),
     }
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from csasn.calibration.thresholds import youden_point
-from csasn.evidence import metrics, ranking
+from csasn.evidence.statistics import metrics, ranking
 
 
 def drawn(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from csasn.report.figures.weights import weights as weights_course
 from csasn.report.formatting import shown_targets
 from csasn.report.plotting import draw
 from csasn.report.run_page import report_run
-from csasn.report.sections.abstention import refuse_too_many
+from csasn.report.sections.abstention import abstains_too_often
 from csasn.report.sections.errors import hardest_errors
 from csasn.report.thumbnail import thumbnail
 from csasn.runs import Run
@@ -96,10 +96,10 @@ def test_detectors_that_refuse_more_known_patients_than_promised_are_named() -> 
         return {"detector": detector, "target": target, "share": share, "low": low, "high": min(1.0, share + 0.02)}
 
     rows = [row("energy", 0.06, 0.04), row("gate", 0.85, 0.83), row("gate", 0.9, 0.88, "FTC"), row("energy", 0.5, None)]
-    words = refuse_too_many(rows, 0.05)
+    words = abstains_too_often(rows, 0.05)
     assert "than the promised 0.05: gate 0.85 (0.83–0.87)." in words
     assert "energy" not in words
-    assert refuse_too_many(rows[:1], 0.05) == ""
+    assert abstains_too_often(rows[:1], 0.05) == ""
 
 
 def test_figures_per_nodule_stand_where_a_patient_has_two(run: Run, page: str) -> None:

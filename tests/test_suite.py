@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from csasn.config import FinetuneSettings, FrozenSettings
+from csasn.config import Configuration, FinetuneSettings, FrozenSettings
 from csasn.errors import BadInputError
+from csasn.settings_files import overlaid
 from csasn.study.suite import read_suite, shared_settings
 
 SUITES = Path(__file__).parents[1] / "configs/suites"
@@ -19,7 +20,7 @@ def variant(name: str, settings: str, words: str = 'module = "A"\ninstead = "B"'
 def refused(folder: Path, text: str) -> str:
     path = folder / "suite.toml"
     (folder / "base.toml").write_text("[fit]\nbatch_size = 16\n")
-    path.write_text(text if text.startswith("base") else f'base = "base.toml"\nseeds = [0]\n{text}')
+    path.write_text(text if text.startswith("base =") else f'base = "base.toml"\nseeds = [0]\n{text}')
     with pytest.raises(BadInputError) as caught:
         read_suite(path)
     return str(caught.value)
@@ -36,7 +37,7 @@ FLAT = variant("flat", '{ network = { head = "flat" } }')
         (FULL + variant("flat", '{ network = { head = "round" } }'), "variant flat"),
         (FULL + variant("flat", "{ split = { seed = 1 } }"), "variant flat: split is the same for all variants"),
         (FULL + variant("flat", "{ fit = { seed = 1 } }"), "variant flat: fit.seed is the study's own"),
-        (FULL + FLAT + '[settings.fit]\nrivals = ["cnn-only"]\n', "settings: fit.baselines is the study's own"),
+        (FULL + FLAT + '[settings.fit]\nbaselines = ["cnn-only"]\n', "settings: fit.baselines is the study's own"),
         (FULL + FLAT + FLAT, "'flat' stands there 2 times"),
         (FULL + variant("../up", '{ network = { head = "flat" } }'), "'../up' is no lower-case name"),
         (FULL + variant("flat", '{ network = { head = "flat" } }', ""), "must say which module it judges"),
@@ -72,7 +73,7 @@ def test_every_suite_of_the_project_can_be_read(path: Path) -> None:
         assert (configuration.fit.seed, configuration.fit.baselines) == (seed, beside)
         own = next(each for each in resolved.suite.variants if each.name == name).settings
         dumped = configuration.model_dump(mode="json")
-        assert all(dumped[group][key] == value for group, values in own.items() for key, value in values.items())
+        assert overlaid(dumped, own, Configuration) == dumped
     groups = ("split", "imaging", "augmentation", "predict", "evaluate")
     for group in groups:
         assert len({str(getattr(each, group)) for each in resolved.configurations.values()}) == 1

@@ -14,7 +14,7 @@ from csasn.cohort.dicom_items import read_dicom_item
 from csasn.cohort.integrity import NODULE_LABELS_CHECK
 from csasn.cohort.items import Item, Kind, Reading, Shot, read_item, read_picture_item
 from csasn.cohort.label_table import read_labels
-from csasn.cohort.labels import vocabulary, with_subtypes
+from csasn.cohort.labels import Vocabulary, vocabulary, with_subtypes
 from csasn.cohort.layouts import Layout, layout_of, read_source
 from csasn.cohort.ledger import FIXES, LedgerRow
 from csasn.cohort.member_items import read_member_item
@@ -96,18 +96,8 @@ def ingest(
     _refuse_needless(chosen, settings, labels, private)
     if chosen != "table" and out.resolve().is_relative_to(source.resolve()):
         raise BadInputError(f"The cohort folder lies outside its source; {out} is within {source}. Choose another.")
-    door: Door | None = None
-    if chosen == DICOM:
-        if labels is None:
-            raise BadInputError(
-                "DICOM files carry no diagnosis: name the table that does with --labels TABLE (patient_id, or "
-                "accession_number, study_instance_uid, ..., and label)."
-            )
-        pseudonyms = open_pseudonyms(private, out)
-        door = Door(labels=read_labels(labels, settings.columns, words), pseudonyms=pseudonyms, site=settings.site)
-        found = export_source(source, pseudonyms)
-    else:
-        found = read_source(source, chosen, settings, words)
+    door = _open_door(labels, private, out, settings, words) if chosen == DICOM else None
+    found = read_source(source, chosen, settings, words) if door is None else export_source(source, door.pseudonyms)
     with folder_made_whole(out) as scratch:
         items = [_item(row, found, scratch, settings, door) for row in found.rows.iter_rows(named=True)]
         intake = Intake(ledger=list(found.refused))
@@ -140,6 +130,19 @@ def ingest(
         refusals=_by_code(intake.ledger, "refused"),
         fixes=_by_code(intake.ledger, "fixed"),
     )
+
+
+def _open_door(
+    labels: Path | None, private: Path | None, out: Path, settings: IngestSettings, words: Vocabulary
+) -> Door:
+    """The table of diagnoses and the pseudonyms through which DICOM enters; BadInputError where there is no table."""
+    if labels is None:
+        raise BadInputError(
+            "DICOM files carry no diagnosis: name the table that does with --labels TABLE (patient_id, or "
+            "accession_number, study_instance_uid, ..., and label)."
+        )
+    pseudonyms = open_pseudonyms(private, out)
+    return Door(labels=read_labels(labels, settings.columns, words), pseudonyms=pseudonyms, site=settings.site)
 
 
 def _by_code(ledger: Iterable[LedgerRow], outcome: str) -> dict[str, int]:

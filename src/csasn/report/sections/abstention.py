@@ -26,33 +26,7 @@ def abstention(evaluated: EvaluatedRun) -> Section | None:
     blocks: list[Block] = [Words(text=text)]
     if beyond := abstains_too_often(abstained, found["abstained_fraction"]):
         blocks.append(Words(text=beyond))
-    if not tried:
-        blocks.append(
-            Words(
-                text="Whether types that were never trained on are recognised was not tried in this run: "
-                "`csasn abstention` trains without each rare class, and `csasn evaluate` then fills this section.",
-            )
-        )
-    else:
-        detectors = tuple(dict.fromkeys(each["detector"] for each in tried))
-        blocks += [
-            Table(
-                name="abstention-auroc",
-                caption="AUROC of what was never trained on against the known test patients (0.5: not recognised), "
-                f"with {evaluated.level} bootstrap intervals",
-                head=("Never trained on", "Novel", *detectors),
-                rows=_side_by_side(tried),
-            ),
-            Table(
-                name="abstention-recognised",
-                caption="The same by detector, with the known patients abstained on where 95 % of the novel are (FPR "
-                "at 95 %), and the novel beyond the frozen threshold",
-                head=("Never trained on", "Detector", "Novel", "Known", "AUROC", "FPR at 95 %", "Abstained", "Note"),
-                rows=[_recognised(each) for each in tried],
-                wide=frozenset({7}),
-                folded=True,
-            ),
-        ]
+    blocks += _never_trained_on(tried, evaluated.level)
     blocks += [
         evaluated.drawing(
             "risk-coverage",
@@ -64,7 +38,7 @@ def abstention(evaluated: EvaluatedRun) -> Section | None:
         Table(
             name="abstained",
             caption="Known test patients beyond the frozen thresholds, with Wilson intervals",
-            head=("Detector", "Class", "Patients", "Refused"),
+            head=("Detector", "Class", "Patients", "Abstained"),
             rows=[_abstained(each) for each in abstained],
             folded=True,
         ),
@@ -72,6 +46,35 @@ def abstention(evaluated: EvaluatedRun) -> Section | None:
     return Section(
         id="abstention", title="Whether it notices what it was not trained on", short="Abstention", blocks=tuple(blocks)
     )
+
+
+def _never_trained_on(tried: list[dict[str, Any]], level: str) -> list[Block]:
+    """The tables of what was never trained on, or the words that it was not tried."""
+    if not tried:
+        words = (
+            "Whether types that were never trained on are recognised was not tried in this run: "
+            "`csasn abstention` trains without each rare class, and `csasn evaluate` then fills this section."
+        )
+        return [Words(text=words)]
+    detectors = tuple(dict.fromkeys(each["detector"] for each in tried))
+    return [
+        Table(
+            name="abstention-auroc",
+            caption="AUROC of what was never trained on against the known test patients (0.5: not recognised), "
+            f"with {level} bootstrap intervals",
+            head=("Never trained on", "Novel", *detectors),
+            rows=_side_by_side(tried),
+        ),
+        Table(
+            name="abstention-recognised",
+            caption="The same by detector, with the known patients abstained on where 95 % of the novel are (FPR "
+            "at 95 %), and the novel beyond the frozen threshold",
+            head=("Never trained on", "Detector", "Novel", "Known", "AUROC", "FPR at 95 %", "Abstained", "Note"),
+            rows=[_recognised(each) for each in tried],
+            wide=frozenset({7}),
+            folded=True,
+        ),
+    ]
 
 
 def abstains_too_often(abstained: list[dict[str, Any]], promised: float) -> str:

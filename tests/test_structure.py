@@ -1,0 +1,37 @@
+"""The shape of the source: short functions, short files, imports at the top."""
+
+import ast
+import statistics
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src" / "csasn"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def test_functions_stay_under_60_lines() -> None:
+    long = [
+        f"{path.relative_to(SOURCE)}: {node.name}, {node.end_lineno - node.lineno + 1} lines"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None and node.end_lineno - node.lineno >= 59
+    ]
+    assert long == []
+
+
+def test_files_stay_short() -> None:
+    lengths = {str(path.relative_to(SOURCE)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
+    assert statistics.median(lengths.values()) <= 120
+
+
+def test_imports_stand_at_the_top_outside_the_command_line() -> None:
+    inside = [
+        f"{path.relative_to(SOURCE)}: {function.name}"
+        for path in FILES
+        if "cli" not in path.relative_to(SOURCE).parts
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert inside == []
