@@ -71,7 +71,7 @@ def test_same_command_again_does_nothing_and_other_settings_are_refused(
     assert {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES} == before
     refused = csasn(*again, "--fit.frozen.epochs", 5)
     assert refused.returncode == 1
-    assert "another configuration" in refused.stderr
+    assert "fit.frozen.epochs: 4 -> 5" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -128,7 +128,8 @@ def test_what_a_comparison_of_two_runs_holds(runs: tuple[Run, Run], tmp_path: Pa
             "n_left_out": 0,
             "csasn": record["csasn"],
             "manifest_sha256": record["manifest_sha256"],
-            "configuration_sha256": record["configuration_sha256"],
+            "training_sha256": record["training_sha256"],
+            "evaluation_sha256": record["evaluation_sha256"],
             "predictions_sha256": file_sha256(run.path("predictions.parquet")),
         }
     before = target.read_bytes()

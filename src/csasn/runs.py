@@ -1,5 +1,7 @@
 """The run folder: plain files, each remembered with the hash of what it was made from."""
 
+import hashlib
+import json
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,11 +14,11 @@ from csasn.config import Configuration
 from csasn.csv_cells import restored_cells
 from csasn.errors import BadInputError, MismatchError, listing
 from csasn.files import file_sha256, read_json, write_bytes, write_json
+from csasn.progress import Log
 from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
-from csasn.settings_files import read_configuration, to_toml
+from csasn.settings_files import flat_settings, read_configuration, to_toml
+from csasn.stages import STAGES, later_stages, needs_training, stages_to_redo
 
-STAGES = ("split", "fit", "predict", "audit", "explain", "abstention", "evaluate", "report")
-ON_REQUEST = ("abstention",)  # `csasn run` leaves these to their own command
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
 COHORT_FILES = ("manifest.parquet", "ledger.csv", "fingerprints.parquet")
 
@@ -134,16 +136,17 @@ class Run:
     def finish(
         self, stage: str, *, inputs: tuple[str, ...], outputs: tuple[str, ...], notes: dict[str, object] | None = None
     ) -> None:
-        """Remember a stage with the hashes of what it read and wrote; later stages are forgotten."""
-        record = self.record()
-        earlier = STAGES[: STAGES.index(stage)]
-        stages: dict[str, object] = {name: entry for name, entry in self.stages().items() if name in earlier}
+        """Remember a stage with the hashes of what it read and wrote; the stages that read its files are forgotten."""
+        record, forgotten = self.record(), later_stages(stage)
+        stages: dict[str, object] = {name: entry for name, entry in self.stages().items() if name not in forgotten}
         stages[stage] = {
             "inputs": {name: file_sha256(self.path(name)) for name in inputs},
             "outputs": {name: file_sha256(self.path(name)) for name in outputs},
             **(notes or {}),
         }
-        write_json(self.path("run.json"), record | {"stages": stages})
+        write_json(
+            self.path("run.json"), record | {"stages": {name: stages[name] for name in STAGES if name in stages}}
+        )
 
 
 def _hashes(entry: dict[str, object], side: str) -> dict[str, str]:
@@ -151,18 +154,16 @@ def _hashes(entry: dict[str, object], side: str) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def create_run(cohort: Path, folder: Path, configuration: Configuration) -> Run:
-    """A new run folder for a cohort, or the existing one when it belongs to the same cohort and configuration.
+def create_run(cohort: Path, folder: Path, configuration: Configuration, *, log: Log | None = None) -> Run:
+    """A new run folder for a cohort, or the existing one when it belongs to the same cohort and trainings.
 
-    Raises MismatchError, naming both hashes, where the folder belongs to another cohort or configuration, and
-    BadInputError where it holds something else.
+    Settings that no training depends on may change: the folder takes the new ones, the stages that depend on them are
+    forgotten, and `log` is told which. Raises MismatchError where the folder belongs to another cohort, or where a
+    setting of training differs, naming it with both values; BadInputError where the folder holds something else.
     """
     manifest = read_manifest(cohort)
     certificate = read_json(cohort / "certificate.json")
-    hashes = {
-        "manifest_sha256": manifest_sha256(manifest),
-        "configuration_sha256": configuration.sha256(),
-    }
+    hashes = {"manifest_sha256": manifest_sha256(manifest), **settings_sha256(configuration)}
     if certificate.get("manifest_sha256") != hashes["manifest_sha256"]:
         raise MismatchError(
             f"{cohort / 'manifest.parquet'} is not the manifest that its certificate certifies.\n"
@@ -170,8 +171,8 @@ def create_run(cohort: Path, folder: Path, configuration: Configuration) -> Run:
             "Make the cohort again with `csasn ingest` or `csasn simulate`."
         )
     if (folder / "run.json").is_file():
-        _refuse_another(folder, read_json(folder / "run.json"), hashes)
-        return open_run(folder)
+        _refuse_another_cohort(folder, read_json(folder / "run.json"), hashes["manifest_sha256"])
+        return _with_settings(_opened(folder), configuration, log)
     if folder.exists() and any(folder.iterdir()):
         raise BadInputError(f"{folder} is not empty and is not a run folder: choose another --out.")
     root = (cohort / str(certificate["images_root"])).resolve()
@@ -194,29 +195,82 @@ def create_run(cohort: Path, folder: Path, configuration: Configuration) -> Run:
     return Run(folder=folder, configuration=configuration)
 
 
-def _refuse_another(folder: Path, record: dict[str, object], hashes: dict[str, str]) -> None:
-    for name, what in (("manifest_sha256", "cohort"), ("configuration_sha256", "configuration")):
-        if record.get(name) != hashes[name]:
-            raise MismatchError(
-                f"The run folder {folder} was made from another {what}.\n"
-                f"  it was made from {record.get(name)}\n  this command has {hashes[name]}\n"
-                f"Choose another --out, or give the {what} that it was made from."
-            )
+def settings_sha256(configuration: Configuration) -> dict[str, str]:
+    """SHA-256 of the settings that training depends on, and of all others, by their names in run.json."""
+    flat = flat_settings(configuration)
+    parts = {
+        "training_sha256": {name: value for name, value in flat.items() if needs_training(name)},
+        "evaluation_sha256": {name: value for name, value in flat.items() if not needs_training(name)},
+    }
+    return {name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()}
+
+
+def _refuse_another_cohort(folder: Path, record: dict[str, object], manifest: str) -> None:
+    if record.get("manifest_sha256") != manifest:
+        raise MismatchError(
+            f"The run folder {folder} was made from another cohort.\n"
+            f"  it was made from {record.get('manifest_sha256')}\n  this command has {manifest}\n"
+            "Choose another --out, or give the cohort that it was made from."
+        )
+
+
+def _with_settings(run: Run, configuration: Configuration, log: Log | None) -> Run:
+    """The run with these settings, where none differs that its trainings depend on."""
+    before, after = flat_settings(run.configuration), flat_settings(configuration)
+    changed = {name: f"{name}: {before[name]!r} -> {after[name]!r}" for name in after if after[name] != before[name]}
+    if costly := [words for name, words in changed.items() if needs_training(name)]:
+        raise MismatchError(
+            f"The run folder {run.folder} was made with other settings of training (its own -> this command's):\n"
+            f"{listing(costly)}\nChoose another --out, or give the settings that it was made with."
+        )
+    record, hashes = run.record(), settings_sha256(configuration)
+    if not changed and record.get("evaluation_sha256") == hashes["evaluation_sha256"]:
+        return run
+    redo = stages_to_redo(changed)
+    stages = {name: entry for name, entry in run.stages().items() if name not in redo}
+    # The stages are forgotten first: cut between the two writes, no figure stands that other settings made.
+    write_json(run.path("run.json"), record | hashes | {"stages": stages})
+    write_bytes(run.path("config.toml"), to_toml(configuration).encode())
+    if log is not None:
+        log(f"{run.folder} has new settings; nothing is trained again:\n{listing(list(changed.values()))}")
+    return Run(folder=run.folder, configuration=configuration)
 
 
 def open_run(folder: Path) -> Run:
-    """An existing run folder; its manifest and configuration are checked against run.json.
+    """An existing run folder; its manifest and its settings are checked against run.json.
 
     Raises BadInputError where it is no run folder, MismatchError where either was changed by hand.
     """
+    run = _opened(folder)
+    stated, expected = run.record().get("evaluation_sha256"), settings_sha256(run.configuration)["evaluation_sha256"]
+    if expected != stated:
+        raise MismatchError(
+            f"{folder / 'config.toml'} has another configuration of evaluation than {folder / 'run.json'} remembers.\n"
+            f"  run.json has     {stated}\n  config.toml gives {expected}\n"
+            "Give the settings to `csasn run` with the same cohort and --out: it takes them without a training."
+        )
+    return run
+
+
+def _opened(folder: Path) -> Run:
+    """The run of a folder, its manifest and its settings of training checked."""
     if not (folder / "run.json").is_file():
         raise BadInputError(f"{folder} is not a run folder (it has no run.json): make one with `csasn split` or `run`.")
     configuration = read_configuration(folder / "config.toml")
-    hashes = {
-        "manifest_sha256": manifest_sha256(read_manifest(folder)),
-        "configuration_sha256": configuration.sha256(),
-    }
-    _refuse_another(folder, read_json(folder / "run.json"), hashes)
+    record = read_json(folder / "run.json")
+    if "training_sha256" not in record:
+        raise MismatchError(
+            f"{folder / 'run.json'} is of an earlier version: it has no training_sha256 and evaluation_sha256. "
+            "Start the run in a new folder."
+        )
+    _refuse_another_cohort(folder, record, manifest_sha256(read_manifest(folder)))
+    expected, stated = settings_sha256(configuration)["training_sha256"], record["training_sha256"]
+    if expected != stated:
+        raise MismatchError(
+            f"{folder / 'config.toml'} has another configuration of training than {folder / 'run.json'} remembers.\n"
+            f"  run.json has     {stated}\n  config.toml gives {expected}\n"
+            "Restore config.toml, or start a run with these settings in a new folder."
+        )
     return Run(folder=folder, configuration=configuration)
 
 

@@ -10,7 +10,7 @@ import tyro
 
 from csasn.cli.bars import Bars
 from csasn.cli.outcome import tell_weights, wrote
-from csasn.errors import StoppedError
+from csasn.errors import BadInputError, StoppedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,10 +191,11 @@ class Run:
 
     def __call__(self) -> int:
         """Run every stage that is not finished yet."""
-        from csasn.runs import ON_REQUEST, STAGES, create_run
+        from csasn.runs import create_run
+        from csasn.stages import STAGES
 
-        run = create_run(self.cohort, self.out, self.settings)
-        for name in (each for each in STAGES if each not in ON_REQUEST):
+        run = create_run(self.cohort, self.out, self.settings, log=print)
+        for name in (each for each, stage in STAGES.items() if not stage.on_request):
             if run.finished(name):
                 print(f"{name}: already done")
                 continue
@@ -232,6 +233,10 @@ def stage(name: str) -> Callable[[Any, Bars], Path]:
         from csasn.evidence.evaluate import evaluate_run
 
         return lambda run, _: evaluate_run(run)
-    from csasn.report.run_page import report_run
+    if name == "report":
+        from csasn.report.run_page import report_run
 
-    return lambda run, _: report_run(run)
+        return lambda run, _: report_run(run)
+    from csasn.stages import STAGES
+
+    raise BadInputError(f"There is no stage {name!r} of that kind. The stages are {', '.join(STAGES)}.")

@@ -172,7 +172,7 @@ def _described(side: Side, folder: str, patients: set[str]) -> dict[str, Any]:
         "n_tested": len(side.patients),
         "n_left_out": len(side.patients - patients),
         "csasn": record.get("csasn"),
-        **{name: record.get(name) for name in ("manifest_sha256", "configuration_sha256")},
+        **{name: record.get(name) for name in ("manifest_sha256", "training_sha256", "evaluation_sha256")},
         "predictions_sha256": file_sha256(run.path("predictions.parquet")),
     }
 

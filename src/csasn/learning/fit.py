@@ -143,7 +143,7 @@ def origin_of(session: Session, model: str, fold: int) -> dict[str, object]:
         "fold": fold,
         "classes": list(classes.names),
         "n_non_malignant": classes.n_non_malignant,
-        "configuration_sha256": record["configuration_sha256"],
+        "training_sha256": record["training_sha256"],
         "manifest_sha256": record["manifest_sha256"],
         "split_sha256": file_sha256(run.path("split.csv")),
         "pretrained_sha256": {name: origin.state_sha256 for name, origin in session.origins.items()},
