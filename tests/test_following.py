@@ -63,6 +63,9 @@ def test_status_of_a_unit_by_its_records(tmp_path: Path) -> None:
     assert status(started, step, {"event": "failed"}, training=False).state == "failed"
     resumed = status(started, step, started | {"step": 8})
     assert (resumed.state, resumed.step, resumed.left_s) == ("training", 8, 64.0)
+    assert status(started, step, epoch, {"event": "finished"}).state == "training"
+    assert status(started, step, epoch, {"event": "finished"}, training=False).state == "stopped"
+    nowhere.write_bytes(b"weights")
     assert status(started, step, epoch, {"event": "finished"}).state == "finished"
 
 

@@ -51,7 +51,8 @@ def _unit_status(model: str, fold: int, own: list[Record], checkpoint: Path, *, 
     if not own:
         return UnitStatus(model=model, fold=fold, state="finished" if checkpoint.is_file() else "waiting")
     state = str(own[-1]["event"])
-    if state not in ("finished", "failed", "stopped"):  # it may have been killed
+    written = state != "finished" or checkpoint.is_file()  # the journal says so before the checkpoint stands
+    if not written or state not in ("finished", "failed", "stopped"):  # it may have been killed
         state = "training" if training else "stopped"
     at: Record = {}
     for record in own:  # what came last counts, and after a resume the steps before it are trained again
