@@ -7,8 +7,9 @@ import pytest
 
 from csasn.errors import BadInputError, StorageError
 from csasn.learning.monitoring.journal import Journal, read_journal
-from csasn.learning.monitoring.status import _unit_status
+from csasn.learning.monitoring.status import RunStatus, _features, _unit_status, lines
 from csasn.learning.monitoring.trackers import _imported, track
+from csasn.learning.progress import JournaledProgress
 from csasn.learning.recovery.lock import LOCK, trainer_lock
 
 
@@ -67,6 +68,27 @@ def test_status_of_a_unit_by_its_records(tmp_path: Path) -> None:
     assert status(started, step, epoch, {"event": "finished"}, training=False).state == "stopped"
     nowhere.write_bytes(b"weights")
     assert status(started, step, epoch, {"event": "finished"}).state == "finished"
+
+
+def test_features_before_the_first_step_are_journaled_now_and_then_and_shown(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, clock = [], iter(range(0, 1000, 2))
+    monkeypatch.setattr("csasn.learning.progress.time.monotonic", lambda: float(next(clock)))
+    progress = JournaledProgress(lambda *given: seen.append(given), Journal(path))
+    for done in range(1, 11):
+        progress("maps of vit", done, 10)
+    records = read_journal(path)
+    assert len(seen) == 10
+    assert [(each["event"], each["done"], each["total"]) for each in records] == [
+        ("features", done, 10) for done in (1, 4, 7, 10)
+    ]
+    assert _features(records[:2]) == "maps of vit, 4 of 10"
+    shown = lines(RunStatus(trainer="process 1", units=[], features=_features(records)))
+    assert "Computing frozen features: maps of vit, 10 of 10." in shown
+    Journal(path).record("started", model="csasn", fold=0)
+    assert _features(read_journal(path)) is None
+    assert _features([]) is None
 
 
 def test_the_lock_file_holds_the_number_of_the_process(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from csasn.learning.monitoring.journal import JOURNAL, Journal
 from csasn.learning.monitoring.trackers import track
 from csasn.learning.objective.site_adversary import training_sites
 from csasn.learning.optimisation import Stage
-from csasn.learning.progress import ProgressReporter
+from csasn.learning.progress import JournaledProgress, ProgressReporter
 from csasn.learning.recovery.generations import Generations
 from csasn.learning.recovery.lock import trainer_lock
 from csasn.learning.recovery.sigterm import StopSignal
@@ -100,7 +100,7 @@ def fit_run(
         with fabric.rank_zero_first():
             session = open_session(run, device=fabric.device, progress=progress)
             seen = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.tuning)]))
-            session.ensure(seen, range(settings.cached_views), progress=progress)
+            session.ensure(seen, range(settings.cached_views), progress=JournaledProgress(progress, journal))
         if run.configuration.loss.site_adversary:
             for fold in folds:
                 training_sites(session.cohort.site, fold.train, where=f"fold {fold.fold}")
@@ -200,12 +200,13 @@ def _fit_network(training: FoldTraining) -> None:
     module = training.module()
     generations = Generations(training.path.with_suffix(".training"), log=training.log)
     try:
-        history = _train_stages(training, module, generations)
+        history, reporter = _train_stages(training, module, generations)
         state = whole(module.state_dict())
         kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
         notes = {"history": [{"model": training.model, **row} for row in history], "finetuned": tuned}
         if training.fabric.is_global_zero:
             write_checkpoint(training.path, kept, training.origin() | notes)
+        reporter.finished()  # only now: who reads "finished" finds the checkpoint
     except DivergedError as error:
         if not error.rows:
             raise
@@ -215,8 +216,10 @@ def _fit_network(training: FoldTraining) -> None:
         generations.remove()
 
 
-def _train_stages(training: FoldTraining, module: TrainingModule, generations: Generations) -> list[HistoryRow]:
-    """Every stage that the saved state is not past, in turn; the history of all of them."""
+def _train_stages(
+    training: FoldTraining, module: TrainingModule, generations: Generations
+) -> tuple[list[HistoryRow], ProgressReporter]:
+    """Every stage that the saved state is not past, in turn; the history of all of them, and who reports it."""
     configuration, stop = training.session.run.configuration, training.stop
     every_steps, every_s = configuration.fit.save_every_steps, configuration.fit.save_every_s
     stage_runs = [
@@ -255,8 +258,7 @@ def _train_stages(training: FoldTraining, module: TrainingModule, generations: G
         if not isinstance(error, StorageError):  # the journal lies on the device that failed
             reporter.failed(error, rows=error.rows if isinstance(error, DivergedError) else ())
         raise
-    reporter.finished()
-    return checkpointer.earlier
+    return checkpointer.earlier, reporter
 
 
 def stages_of(settings: FitSettings) -> list[Stage]:

@@ -10,6 +10,22 @@ from csasn.progress import Progress
 EVERY_S = 5.0  # between two records of a step; epochs are always recorded
 
 
+class JournaledProgress:
+    """Progress of what comes before the first step, told on and written into the journal for `csasn status`."""
+
+    def __init__(self, progress: Progress, journal: Journal) -> None:
+        self._progress, self._journal = progress, journal
+        self._written_at = -EVERY_S
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Tell it on; the journal has it at most every few seconds, and where it is done."""
+        self._progress(what, done, total, note)
+        now = time.monotonic()
+        if done == total or now - self._written_at >= EVERY_S:
+            self._written_at = now
+            self._journal.record("features", what=what, done=done, total=total)
+
+
 class ProgressReporter:
     """Follows one model on one fold; steps are counted through all of its stages."""
 

@@ -26,10 +26,14 @@ class UnitStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStatus:
-    """The process that trains here now, if one does, and every unit in the order of training."""
+    """The process that trains here now, if one does, and every unit in the order of training.
+
+    `features`: how far the frozen features are while they are computed, before any step; None afterwards.
+    """
 
     trainer: str | None
     units: list[UnitStatus]
+    features: str | None = None
 
 
 def status_of(run: Run) -> RunStatus:
@@ -44,7 +48,15 @@ def status_of(run: Run) -> RunStatus:
             units.append(
                 _unit_status(model, fold, own, checkpoint_path(run, model, fold), training=trainer is not None)
             )
-    return RunStatus(trainer=trainer, units=units)
+    return RunStatus(trainer=trainer, units=units, features=None if trainer is None else _features(records))
+
+
+def _features(records: list[Record]) -> str | None:
+    """What is being computed before the first step, and how far it is."""
+    last = records[-1] if records else {}
+    if last.get("event") != "features":
+        return None
+    return f"{last['what']}, {last['done']} of {last['total']}"
 
 
 def _unit_status(model: str, fold: int, own: list[Record], checkpoint: Path, *, training: bool) -> UnitStatus:
@@ -76,7 +88,8 @@ def lines(status: RunStatus) -> list[str]:
         rows.append(row)  # type: ignore[arg-type]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*table, "", f"Training now: {status.trainer or 'nobody'}."]
+    before = [f"Computing frozen features: {status.features}."] if status.features is not None else []
+    return [*table, "", *before, f"Training now: {status.trainer or 'nobody'}."]
 
 
 def _clock(seconds: float | None) -> str:
