@@ -1,12 +1,12 @@
-"""How many small changes of src/csasn/evidence its tests notice: mutation testing of a seeded sample.
+"""How many small changes of units, calibration and evidence their tests notice: mutation testing of a seeded sample.
 
     python benchmarks/mutation.py RESULTS.jsonl [SECONDS [MODULE ...]]
 
 Mutants: comparisons, arithmetic, and / or, not, minus, numbers plus one, True / False, conditions turned round. Left as
-they are: text, annotations, decorators, and zip's `strict`. PER_MODULE mutants of every module are drawn; each runs
-the tests named below until one fails, in a fork of a process that has loaded the libraries; where all of a module's
-were noticed, the module as it is must pass. RESULTS gets a line a mutant; run again, it goes on where it stopped. Ends
-with the share that was noticed and the mutants that were not.
+they are: text, annotations, decorators, and zip's `strict`. PER_MODULE mutants of every module are drawn. Each runs the
+module's tests, which the tree tells, until one fails, in a fork of a process that has loaded the libraries. Where all of
+a module's were noticed, the module as it is must pass. RESULTS gets a line a mutant; run again, it goes on where it
+stopped. Ends with the share that was noticed and the mutants that were not.
 """
 
 import ast
@@ -29,7 +29,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EVIDENCE = ROOT / "src/csasn/evidence"
 PER_MODULE, SEED, MOST_S = 12, 0, 120
 QUIET = (
     "-m",
@@ -48,50 +47,37 @@ LIBRARIES += (
     "pydantic",
     "hypothesis",
 )
-GOLDEN = "tests/golden/test_published_values.py"
-ABLATION, CALIBRATION = "tests/test_ablation_by_hand.py", "tests/test_calibration_by_hand.py"
-COMPARISONS, DIFFERENCES = "tests/test_comparisons_by_hand.py", "tests/test_differences_by_hand.py"
-EVALUATION, EXPLANATIONS = "tests/test_evaluation_by_hand.py", "tests/test_explanations_by_hand.py"
-INTERVALS, REFUSAL = "tests/test_intervals_by_hand.py", "tests/test_refusal_by_hand.py"
-RUNS, SHORTCUTS, UNITS = "tests/test_runs_by_hand.py", "tests/test_shortcuts_by_hand.py", "tests/test_units_by_hand.py"
-TESTS = {
-    "ablation": (ABLATION,),
-    "ablation_words": (ABLATION,),
-    "aggregation": (UNITS, EVALUATION),
-    "audit": (SHORTCUTS, "tests/test_scrutiny.py"),
-    "auprc_interval": (INTERVALS, "tests/test_auprc_interval.py"),
-    "bags": (RUNS,),
-    "beside": (DIFFERENCES, RUNS),
-    "calibrated": (CALIBRATION,),
-    "calibration": (CALIBRATION, "tests/test_calibration.py", GOLDEN),
-    "comparison": (COMPARISONS, "tests/test_comparison.py", GOLDEN),
-    "conformal": ("tests/test_conformal.py", GOLDEN),
-    "decision": ("tests/test_decision.py", GOLDEN),
-    "delong": ("tests/test_delong.py", GOLDEN),
-    "evaluate": (EVALUATION, UNITS, COMPARISONS),
-    "explanations": (EXPLANATIONS, "tests/test_explanations.py"),
-    "intervals": (INTERVALS, "tests/test_intervals.py"),
-    "measures": (EVALUATION, UNITS),
-    "metrics": ("tests/test_metrics.py", GOLDEN, EVALUATION),
-    "novelty": ("tests/test_novelty.py", "tests/test_scrutiny.py"),
-    "operating": (UNITS, EVALUATION),
-    "paired_shares": ("tests/test_paired_shares.py", DIFFERENCES, GOLDEN),
-    "pointing": ("tests/test_pointing.py",),
-    "ranking": ("tests/test_metrics.py", EVALUATION),
-    "recalibration": (CALIBRATION, "tests/test_recalibration.py"),
-    "record": (UNITS, EVALUATION),
-    "abstention": (REFUSAL, "tests/test_scrutiny.py"),
-    "resampled": (UNITS, EVALUATION, COMPARISONS),
-    "resampling": (INTERVALS, "tests/test_intervals.py"),
-    "run_differences": (DIFFERENCES, "tests/test_run_differences.py"),
-    "scrutiny": (REFUSAL, "tests/test_scrutiny.py"),
-    "shortcuts": (SHORTCUTS,),
-    "similar": ("tests/test_similar.py", "tests/test_scrutiny.py"),
-    "sites": (COMPARISONS, GOLDEN),
-    "subgroups": ("tests/test_subgroups_by_hand.py",),
-    "two_runs": (RUNS,),
-    "verdict": (DIFFERENCES,),
-}
+SOURCE, TEST_FILES = ROOT / "src/csasn", sorted((ROOT / "tests").rglob("test_*.py"))
+HEAVY = ("csasn.cli", "csasn.learning", "csasn.network", "csasn.inference", "csasn.study")  # such tests train
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of csasn that a file imports, by dotted name."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and str(node.module).startswith("csasn")]
+    return {str(node.module) for node in froms} | {
+        f"{node.module}.{each.name}" for node in froms for each in node.names
+    }
+
+
+def tests_by_module() -> dict[str, tuple[str, ...]]:
+    """The tests of every module, from the tree: those that import it, or else those of the modules that import it."""
+    files = [SOURCE / "units.py", *SOURCE.glob("calibration/*.py"), *SOURCE.glob("evidence/**/*.py")]
+    files = sorted(path for path in files if path.stem != "__init__")
+    names = {path: f"csasn.{'.'.join(path.relative_to(SOURCE).with_suffix('').parts)}" for path in files}
+    of_test = {path: imported(path) for path in TEST_FILES}
+    light = {path: found for path, found in of_test.items() if not any(each.startswith(HEAVY) for each in found)}
+    direct = {
+        name: [str(path.relative_to(ROOT)) for path, found in light.items() if name in found] for name in names.values()
+    }
+    users = {name: [names[path] for path in files if name in imported(path)] for name in names.values()}
+    found = {
+        name: own or sorted({each for user in users[name] for each in direct[user]}) for name, own in direct.items()
+    }
+    return {name.removeprefix("csasn."): tuple(tests) for name, tests in found.items() if tests}
+
+
+TESTS = tests_by_module()
 TURNED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
@@ -188,9 +174,14 @@ class Changes(ast.NodeTransformer):
         return node
 
 
+def path_of(module: str) -> Path:
+    """The file of a module by its dotted name below csasn."""
+    return SOURCE / f"{module.replace('.', '/')}.py"
+
+
 def mutant(module: str, number: int) -> tuple[ast.Module, Changes]:
     """The module's tree with one change, and what was changed."""
-    tree = ast.parse((EVIDENCE / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
     change = Changes(number)
     return ast.fix_missing_locations(change.visit(copy.deepcopy(tree))), change
 
@@ -228,7 +219,7 @@ def noticed(module: str, tree: ast.Module) -> bool:
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1)
         os.dup2(silent, 2)
-        sys.meta_path.insert(0, Loader(f"csasn.evidence.{module}", tree))
+        sys.meta_path.insert(0, Loader(f"csasn.{module}", tree))
         code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *QUIET, *TESTS[module]])
         os._exit({pytest.ExitCode.OK: 0, pytest.ExitCode.TESTS_FAILED: 1, pytest.ExitCode.INTERRUPTED: 1}.get(code, 3))
     ends = time.monotonic() + MOST_S
@@ -273,7 +264,7 @@ def main(results: Path, seconds: float, modules: Sequence[str]) -> None:
     known = rows_of(results, seconds, modules)
     missed = [row for row in known if not row["noticed"]]
     for row in missed:
-        line = (EVIDENCE / f"{row['module']}.py").read_text().splitlines()[row["line"] - 1].strip()
+        line = path_of(row["module"]).read_text().splitlines()[row["line"] - 1].strip()
         print(f"not noticed: {row['module']}.py:{row['line']} ({row['number']}) {row['what']}: {line}")
     share = 100 * (len(known) - len(missed)) / max(len(known), 1)
     print(f"{len(known) - len(missed)} of {len(known)} mutants noticed ({share:.1f} %)")
