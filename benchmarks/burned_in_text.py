@@ -22,9 +22,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from csasn.decoding.burned_in import find_text, without_text
-from planted_text import LEGIBLE, Grey, Mask, Planting, busi_pictures, phantom_pictures, plantings, through_jpeg
+from tests.support.planted_text import (
+    LEGIBLE,
+    Grey,
+    Mask,
+    Planting,
+    busi_pictures,
+    phantom_pictures,
+    plantings,
+    through_jpeg,
+)
 
 
 def read_by_tesseract(pixels: Grey, inks: Sequence[Mask]) -> str:

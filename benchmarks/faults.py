@@ -11,14 +11,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def main(rounds: int) -> int:
     """Print what became of every variant; 1 where anything differed from what it declares."""
     # Worker processes run this file again under another name: only the first process loads the sources.
-    from faults.every import ALL_FAULTS  # noqa: PLC0415
-    from faults.outcome import LIMIT_S, Outcome, outcome_of, reads_everything  # noqa: PLC0415
+    from tests.faults.every import ALL_FAULTS  # noqa: PLC0415
+    from tests.faults.outcome import LIMIT_S, Outcome, outcome_of, reads_everything  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
         all_seeing = reads_everything(Path(name))

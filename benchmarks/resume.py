@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from csasn.learning.optimisation import Stage
 from csasn.learning.state import TrainingState
-from small_unit import N_BATCHES, built, ended, fingerprint_of, in_child, start_fabric, train_unit
+from tests.support.small_unit import N_BATCHES, built, ended, fingerprint_of, in_child, start_fabric, train_unit
 
 STAGES = (
     Stage(name="frozen", n_epochs=10, learning_rate=3e-3),

@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from csasn.learning.recovery import generations
 from csasn.learning.recovery.generations import Generations
 from csasn.learning.recovery.pytree import flatten, unflatten
 from csasn.learning.state import TrainingState
-from small_unit import built, ended, fingerprint_of, in_child, kill, start_fabric, train_unit
+from tests.support.small_unit import built, ended, fingerprint_of, in_child, kill, start_fabric, train_unit
 
 N_STEPS, N_NAIVE = 15, 100
 WRITING = 0  # the byte of the shared page that the child sets while it writes

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from csasn.errors import CsasnError, StorageError
 from csasn.learning.recovery.generations import Generations
 from csasn.network.checkpoint import read_checkpoint
-from failing_storage import FailingDevice
-from small_unit import start_fabric, train_unit
+from tests.support.failing_storage import FailingDevice
+from tests.support.small_unit import start_fabric, train_unit
 
 ERRORS = (errno.ENOSPC, errno.EIO)
 

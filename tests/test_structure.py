@@ -4,7 +4,8 @@ import ast
 import statistics
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src" / "csasn"
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src" / "csasn"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -35,3 +36,14 @@ def test_imports_stand_at_the_top_outside_the_command_line() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     assert inside == []
+
+
+def test_every_room_has_a_folder_of_tests() -> None:
+    rooms = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert rooms
+    assert sorted(room for room in rooms if not list((TESTS / room).glob("test_*.py"))) == []
+
+
+def test_tests_lie_in_folders() -> None:
+    """Beside this file, which is about the whole tree, and the fixtures."""
+    assert sorted(path.name for path in TESTS.glob("*.py")) == ["__init__.py", "conftest.py", "test_structure.py"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from faults.encoders import ORIENTATION, SHORT, bmp, png, tiff
-from faults.fault import Fault
-from faults.pictures import JPEG_GREY, NEAR, encoded
-from faults.sources import GREY, HEIGHT, SOUND, WIDTH, folder_of, one
+from tests.faults.encoders import ORIENTATION, SHORT, bmp, png, tiff
+from tests.faults.fault import Fault
+from tests.faults.pictures import JPEG_GREY, NEAR, encoded
+from tests.faults.sources import GREY, HEIGHT, SOUND, WIDTH, folder_of, one
 
 OTHER = 255 - GREY
 UPRIGHT = np.ascontiguousarray(GREY[::-1, ::-1])

@@ -9,7 +9,7 @@ import xlsxwriter
 from PIL import Image
 
 from csasn.config import IngestSettings
-from faults.fault import Fault
+from tests.faults.fault import Fault
 
 LABELS = ("benign", "benign", "PTC", "PTC", "FTC", "FTC")
 NAMES = tuple(f"images/{number}.png" for number in range(len(LABELS)))

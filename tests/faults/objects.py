@@ -23,11 +23,11 @@ from pydicom.uid import (
 )
 
 from csasn.config import DicomSettings, IngestSettings
-from dicom_objects import jpeg, ultrasound
-from faults.encoders import png
-from faults.fault import Fault
-from faults.pictures import COLOUR, DEEP, LUMA, encoded, flipped
-from faults.sources import GREY, HEIGHT, WHOLE, WIDTH, one_object, windowed
+from tests.faults.encoders import png
+from tests.faults.fault import Fault
+from tests.faults.pictures import COLOUR, DEEP, LUMA, encoded, flipped
+from tests.faults.sources import GREY, HEIGHT, WHOLE, WIDTH, one_object, windowed
+from tests.support.dicom_objects import jpeg, ultrasound
 
 Make = Callable[[Path], object]
 ALL_FRAMES = IngestSettings(dicom=DicomSettings(no_region="whole-image", frames="all"))

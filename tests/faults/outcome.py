@@ -18,7 +18,7 @@ from csasn.cohort.items import Item, Reading, read_item
 from csasn.csv_cells import restored_cell
 from csasn.decoding.pictures import pixel_sha256, read_picture
 from csasn.errors import BadInputError
-from faults.fault import Fault
+from tests.faults.fault import Fault
 
 LIMIT_S, LIMIT_BYTES = 10.0, 1 << 30
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faults.encoders import (
+from tests.faults.encoders import (
     DEFLATE,
     LONG,
     PNG_SIGNATURE,
@@ -21,8 +21,8 @@ from faults.encoders import (
     png,
     tiff,
 )
-from faults.fault import Fault
-from faults.sources import GREY, HEIGHT, WIDTH, grey_of, one, table_of
+from tests.faults.fault import Fault
+from tests.faults.sources import GREY, HEIGHT, WIDTH, grey_of, one, table_of
 
 # 12 bits of 16: cut to the upper byte, these are nearly black.
 DEEP: NDArray[np.uint16] = GREY.astype(np.uint16) * 16 + 3

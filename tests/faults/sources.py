@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csasn.config import DicomSettings, IngestSettings
-from dicom_objects import region, ultrasound
-from faults.encoders import png
-from faults.fault import Fault
+from tests.faults.encoders import png
+from tests.faults.fault import Fault
+from tests.support.dicom_objects import region, ultrasound
 
 HEIGHT, WIDTH = 48, 64
 _ROWS, _COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]

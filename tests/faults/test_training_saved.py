@@ -21,8 +21,8 @@ from csasn.learning.recovery.generations import Generations
 from csasn.learning.recovery.lock import trainer_lock
 from csasn.learning.recovery.sigterm import StopSignal
 from csasn.network.checkpoint import _notes_sha256, read_checkpoint, require_origin, write_checkpoint
-from failing_storage import FailingDevice
-from small_unit import ended, in_child
+from tests.support.failing_storage import FailingDevice
+from tests.support.small_unit import ended, in_child
 
 N_CALLS = 22  # of one save to the device, with two generations there
 ORIGIN = {

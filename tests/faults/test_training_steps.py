@@ -40,8 +40,8 @@ from csasn.learning.sampling import batches
 from csasn.network.csasn import Output
 from csasn.phantom.cohort import simulate
 from csasn.runs import Run, create_run
-from small_training import CLASSES
-from small_unit import ended, in_child, kill, start_fabric, train_unit
+from tests.support.small_training import CLASSES
+from tests.support.small_unit import ended, in_child, kill, start_fabric, train_unit
 
 SMALL = Configuration(
     split=SplitSettings(n_folds=2),

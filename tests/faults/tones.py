@@ -5,7 +5,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from faults.encoders import (
+from tests.faults.encoders import (
     COLOUR_MAP,
     DEFLATE,
     EXTRA_SAMPLES,
@@ -25,8 +25,8 @@ from faults.encoders import (
     png,
     tiff,
 )
-from faults.pictures import COLOUR, DEEP, LUMA, NEAR, encoded
-from faults.sources import GREY, HEIGHT, WIDTH, one, windowed
+from tests.faults.pictures import COLOUR, DEEP, LUMA, NEAR, encoded
+from tests.faults.sources import GREY, HEIGHT, WIDTH, one, windowed
 
 DEEP_COLOUR = np.stack([DEEP, 4095 - DEEP // 2, DEEP // 4], axis=-1).astype(np.uint16)
 DEEP_GREY = windowed(np.rint(DEEP_COLOUR @ np.array([0.299, 0.587, 0.114])))

@@ -9,11 +9,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from csasn.config import IngestSettings
-from dicom_objects import region
-from faults.fault import Fault
-from faults.objects import DEEP_12, Make, changed, made
-from faults.pictures import DEEP
-from faults.sources import GREY, SOUND_EXPORT, SOUND_FIXES, WHOLE, export_of, one_object, windowed
+from tests.faults.fault import Fault
+from tests.faults.objects import DEEP_12, Make, changed, made
+from tests.faults.pictures import DEEP
+from tests.faults.sources import GREY, SOUND_EXPORT, SOUND_FIXES, WHOLE, export_of, one_object, windowed
+from tests.support.dicom_objects import region
 
 STRICT = IngestSettings()
 INSIDE = (10, 5, 49, 44)

@@ -14,7 +14,7 @@ from csasn.evidence.evaluate import Evaluation, evaluate
 from csasn.evidence.record import Record
 from csasn.evidence.statistics.ranking import auprc, auroc
 from csasn.schema import ClassList, classes_of
-from synthetic_run import manifest, predictions
+from tests.support.synthetic_run import manifest, predictions
 
 QUICK = EvaluateSettings(n_bootstrap=100, calibration_bins=5)
 RANKS = ("auroc", "auprc", "sensitivity_at_specificity", "specificity_at_sensitivity")

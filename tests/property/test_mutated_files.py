@@ -26,11 +26,11 @@ from pydicom.uid import (
 
 from csasn.cohort.dicom_items import read_dicom_item
 from csasn.cohort.items import Item, Reading, read_item, read_picture_item
-from dicom_objects import ultrasound
-from faults.encoders import DEFLATE, bmp, png, tiff
-from faults.objects import named
-from faults.pictures import COLOUR, DEEP, JPEG_GREY, PROGRESSIVE
-from faults.sources import GREY, HEIGHT, WHOLE, WIDTH
+from tests.faults.encoders import DEFLATE, bmp, png, tiff
+from tests.faults.objects import named
+from tests.faults.pictures import COLOUR, DEEP, JPEG_GREY, PROGRESSIVE
+from tests.faults.sources import GREY, HEIGHT, WHOLE, WIDTH
+from tests.support.dicom_objects import ultrasound
 
 LEDGER = Path(__file__).parents[2] / "docs/reference/ledger.md"
 LIMIT_MS = 10_000

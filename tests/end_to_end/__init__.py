@@ -1,0 +1,1 @@
+"""Tests of whole commands, one after another."""
