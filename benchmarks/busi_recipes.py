@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 from busi_finetuned import LEAD, ROOT, SETTINGS, drawn, mean
 from csasn.evidence.comparison import paired_difference
 from csasn.evidence.statistics.paired import detectable_difference
-from csasn.learning.module import LOGISTIC_REGRESSION
+from csasn.learning.baselines import LOGISTIC_REGRESSION
 from csasn.runs import open_run
 from csasn.schema import ClassList
 from csasn.units import MAIN_MODEL

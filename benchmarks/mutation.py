@@ -4,8 +4,8 @@
 
 Mutants: comparisons, arithmetic, and / or, not, minus, numbers plus one, True / False, conditions turned round. Left as
 they are: text, annotations, decorators, and zip's `strict`. PER_MODULE mutants of every module are drawn. Each runs the
-module's tests, which the tree tells, until one fails, in a fork of a process that has loaded the libraries. Where all of
-a module's were noticed, the module as it is must pass. RESULTS gets a line a mutant; run again, it goes on where it
+module's tests, which the tree tells, until one fails, in a fork of a process that has loaded the libraries. Where all
+of a module's were noticed, the module as it is must pass. RESULTS gets a line a mutant; run again, it goes on where it
 stopped. Ends with the share that was noticed and the mutants that were not.
 """
 

@@ -63,7 +63,7 @@ def read_test_rows(session: Session, classes: str, seed: int, configuration: Con
         fabric = start_fabric(settings.fit)
         course = StageRun(fabric=fabric, module=module, inputs=inputs, rows=rows, stage=stage, configuration=settings)
         train_stage(course)
-        read = log_probabilities(module, inputs, test[fold.fold], n_views=settings.predict.n_views)
+        read = log_probabilities(module.network, inputs, test[fold.fold], n_views=settings.predict.n_views)
         told[test[fold.fold]] = read.argmax(dim=1).numpy()
     return told
 

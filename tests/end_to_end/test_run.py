@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from safetensors.torch import load_file
 
 N_A_CLASS = 20
 STAGE_FILES = ("split.csv", "history.csv", "weights.csv", "predictions.parquet", "metrics.json", "report.html")
@@ -59,6 +60,23 @@ def test_simulated_report_is_stamped_and_self_contained(simulated_run: Path) -> 
     assert "SIMULATED" in page
     assert "<script" not in page
     assert 'src="http' not in page
+
+
+def test_a_checkpoint_is_the_network_and_the_loss_lies_apart(simulated_run: Path) -> None:
+    network = load_file(simulated_run / "checkpoints/csasn/fold0.safetensors")
+    loss = load_file(simulated_run / "checkpoints/csasn/loss/fold0.safetensors")
+    assert {name.split(".")[0] for name in network} == {"head"}  # the frozen branches are the pretrained ones
+    assert {name.split(".")[0] for name in loss} == {"loss"}
+
+
+def test_more_draws_cost_no_training(simulated_cohort: Path, simulated_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    options = ("--cohort", simulated_cohort, "--config", SMOKE, "--out", run, "--evaluate.n-bootstrap", 120)
+    out = succeed("run", *options)
+    assert "evaluate.n_bootstrap: 100 -> 120" in out
+    assert out.count("already done") == 5
+    assert "evaluate: already done" not in out
 
 
 def test_same_command_again_does_nothing_and_other_settings_are_refused(

@@ -70,7 +70,7 @@ def _without_each(session: Session, *, progress: Progress, log: Log) -> list[str
                 )
                 fitted(training)
                 seen = {"train": kept.train, "tuning": kept.tuning, "test": test[kept.fold]}
-                table = embed(load_reader(fewer, training.model, kept), run.manifest(), seen)
+                table = embed(load_reader(fewer, training.model, kept.fold), run.manifest(), seen)
                 written.append(f"abstention/without-{name}/fold{kept.fold}.parquet")
                 write_whole(run.path(written[-1]), table.write_parquet)
     return written
@@ -83,7 +83,7 @@ def _read_foreign(session: Session, folds: list[FoldRows], foreign: Foreign, *, 
     images = [as_images(foreign.pixels[start : start + BATCH_SIZE]).to(session.device) for start in starts]
     looks: list[dict[str, Features] | Tensor] = []
     for number, rows in enumerate(folds):
-        reader = load_reader(session, CSASN, rows)
+        reader = load_reader(session, CSASN, rows.fold)
         if reader.tuned:  # each fold has branches of its own
             looks = list(images)
         elif not looks:

@@ -23,7 +23,7 @@ def embed(reader: Reader, manifest: pl.DataFrame, partitions: dict[str, NDArray[
     """Partition, image_path, energy and embedding of manifest rows, by the name of their partition; plain view."""
     rows = np.concatenate(list(partitions.values()))
     names = [name for name, each in partitions.items() for _ in each]
-    used = reader.module.network.head.used
+    used = reader.network.head.used
     looks = (
         reader.inputs.batch(chosen, np.full(len(chosen), PLAIN_VIEW), used)
         for chosen in (rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE))
@@ -37,7 +37,7 @@ def read_embedding(
     reader: Reader, given: dict[str, Features] | Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features or images of a batch -> energy (B,) and embedding (B, D)."""
-    output = reader.module.read(given)
+    output = reader.network(given)
     return output.energy.float().cpu().numpy(), output.embedding.float().cpu().numpy()
 
 

@@ -57,7 +57,7 @@ def explain_run(run: Run, *, progress: Progress) -> Path:
     missing: dict[str, str] = {}
     named: dict[int, int] = {}
     for rows in folds_of(run):
-        network = load_reader(session, CSASN, rows).module.network.requires_grad_(False)
+        network = load_reader(session, CSASN, rows.fold).network.requires_grad_(False)
         own = np.intersect1d(test[rows.fold], chosen.rows)
         for start in range(0, len(own), BATCH_ROWS):
             batch = own[start : start + BATCH_ROWS]

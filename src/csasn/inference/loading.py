@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from csasn.errors import MismatchError
-from csasn.learning.fit import origin_of
-from csasn.learning.module import BRANCHES, TrainingModule, build_training_module
-from csasn.learning.rows import FoldRows
 from csasn.learning.scoring import InputSource
 from csasn.learning.session import Session
+from csasn.network.build import network_settings, over_branches
 from csasn.network.checkpoint import read_checkpoint, require_origin
+from csasn.network.csasn import Csasn
 from csasn.runs import checkpoint_path
 
 
@@ -18,29 +17,33 @@ from csasn.runs import checkpoint_path
 class Reader:
     """One model of one fold in evaluation mode, and how it looks at rows: by cached maps unless it was fine-tuned."""
 
-    module: TrainingModule
+    network: Csasn
     inputs: InputSource
     tuned: bool
 
 
-def load_reader(session: Session, model: str, rows: FoldRows) -> Reader:
-    """The network that was fitted as `model` on a fold; MismatchError where its checkpoint was changed."""
-    tensors, notes = read_fitted(session, model, rows.fold)
-    module = build_training_module(model, session.branches, session.cohort, rows.train, session.run.configuration)
+def load_reader(session: Session, model: str, fold: int) -> Reader:
+    """The network that was fitted as `model` on a fold; MismatchError where its checkpoint was changed.
+
+    No loss is built, and no row of training is looked at.
+    """
+    tensors, notes = read_fitted(session, model, fold)
+    settings = network_settings(model, session.run.configuration.network)
+    network = over_branches(session.branches, settings, session.cohort.classes)
     tuned = bool(notes["finetuned"])
     if not tuned:  # the frozen branches are not in the checkpoint: they are the pretrained ones, checked by hash
-        tensors |= {name: each for name, each in module.state_dict().items() if name.startswith(BRANCHES)}
-    module.load_state_dict(tensors)
-    module.to(session.device)
-    module.eval()
-    return Reader(module=module, inputs=session.inputs(frozen=not tuned), tuned=tuned)
+        tensors |= {name: each for name, each in network.state_dict().items() if name.startswith("branches.")}
+    network.load_state_dict(tensors)
+    network.to(session.device)
+    network.eval()
+    return Reader(network=network, inputs=session.inputs(frozen=not tuned), tuned=tuned)
 
 
 def read_fitted(session: Session, model: str, fold: int) -> tuple[dict[str, Tensor], dict[str, object]]:
     """Tensors and notes of a checkpoint; MismatchError where it is damaged or belongs to something else."""
     path = checkpoint_path(session.run, model, fold)
     tensors, notes = read_checkpoint(path)
-    require_origin(notes, origin_of(session, model, fold), path)
+    require_origin(notes, session.origin(model, fold), path)
     return tensors, notes
 
 

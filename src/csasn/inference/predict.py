@@ -11,8 +11,7 @@ from csasn.imaging.statistics import statistics_table
 from csasn.inference.embed import embed, embeddings_name
 from csasn.inference.gated_attention import read_nodules
 from csasn.inference.loading import load_reader, read_fitted, refuse_other_weights
-from csasn.learning.baselines import read_logistic_regression
-from csasn.learning.module import LOGISTIC_REGRESSION
+from csasn.learning.baselines import LOGISTIC_REGRESSION, read_logistic_regression
 from csasn.learning.rows import FoldRows, folds_of, rows_of
 from csasn.learning.scoring import log_probabilities
 from csasn.learning.session import Session, open_session, start_fabric
@@ -49,7 +48,7 @@ def predict_run(run: Run, *, progress: Progress) -> Path:
     for number, rows in enumerate(folds):
         seen = {"train": rows.train, "tuning": rows.tuning, "test": test[rows.fold]}
         written.append(embeddings_name(rows.fold))
-        table = embed(load_reader(session, CSASN, rows), run.manifest(), seen)
+        table = embed(load_reader(session, CSASN, rows.fold), run.manifest(), seen)
         write_whole(run.path(written[-1]), table.write_parquet)
         progress("embedding every image", number + 1, len(folds))
     table = statistics_table(run.manifest(), session.source.store)
@@ -68,8 +67,8 @@ def _read_fold(session: Session, model: str, rows: FoldRows, test: NDArray[np.in
         tensors, _ = read_fitted(session, model, rows.fold)
         read = read_logistic_regression(tensors, session.caches["vit"], session.cohort, both, n_views=n_views)
     else:
-        reader = load_reader(session, model, rows)
-        read = log_probabilities(reader.module, reader.inputs, both, n_views=n_views)
+        reader = load_reader(session, model, rows.fold)
+        read = log_probabilities(reader.network, reader.inputs, both, n_views=n_views)
     logits = read.double().numpy()
     names = session.cohort.classes.names
     manifest = session.run.manifest()[both]

@@ -52,7 +52,7 @@ def audit_run(run: Run, *, progress: Progress) -> Path:
     test, total, done = rows_of(run, "test"), len(chosen), 0
     found: list[dict[str, object]] = []
     for rows in folds_of(run):
-        reader = load_reader(session, CSASN, rows)
+        reader = load_reader(session, CSASN, rows.fold)
         own = np.intersect1d(test[rows.fold], chosen)
         for start in range(0, len(own), BATCH_ROWS):
             batch = own[start : start + BATCH_ROWS]
@@ -84,7 +84,7 @@ def _read(session: Session, reader: Reader, rows: FoldRows, batch: NDArray[np.in
     flat = [(row, name, pixels) for row, each in enumerate(altered) for name, pixels in each.variants.items()]
     images = as_images(np.stack([letterbox(pixels, size_px) for _, _, pixels in flat])).to(session.device)
     with torch.inference_mode():
-        logits = reader.module.network(images).malignancy.double().cpu().tolist()
+        logits = reader.network(images).malignancy.double().cpu().tolist()
     for (row, name, _), logit in zip(flat, logits, strict=True):
         yield {
             "fold": rows.fold,

@@ -12,6 +12,7 @@ from csasn.learning.rows import FoldRows, LabelledRows
 from csasn.learning.scoring import tuning_loss
 from csasn.threads import one_thread
 
+LOGISTIC_REGRESSION = "vit-logistic-regression"  # its name as a model
 STRENGTHS = (1e-3, 1e-2, 3e-2, 1e-1)  # C of scikit-learn; the tuning loss chooses
 
 

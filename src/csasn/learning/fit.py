@@ -15,11 +15,11 @@ from lightning_fabric import Fabric
 from csasn.config import FitSettings, Strategy
 from csasn.csv_cells import escaped_cells
 from csasn.errors import BadInputError, CsasnError, DivergedError, StorageError, listing
-from csasn.files import file_sha256, write_bytes, write_json
-from csasn.learning.baselines import fit_logistic_regression
+from csasn.files import write_bytes, write_json
+from csasn.learning.baselines import LOGISTIC_REGRESSION, fit_logistic_regression
 from csasn.learning.checkpointing import TrainingCheckpointer
 from csasn.learning.fsdp import whole
-from csasn.learning.module import BRANCHES, LOGISTIC_REGRESSION, TrainingModule, build_training_module
+from csasn.learning.module import BRANCHES, NETWORK, TrainingModule, build_training_module
 from csasn.learning.monitoring.journal import JOURNAL, Journal
 from csasn.learning.monitoring.trackers import track
 from csasn.learning.objective.site_adversary import training_sites
@@ -60,7 +60,7 @@ class FoldTraining:
 
     def origin(self) -> dict[str, object]:
         """What its checkpoints belong to; a checkpoint of anything else is refused."""
-        return origin_of(self.session, self.model, self.rows.fold)
+        return self.session.origin(self.model, self.rows.fold)
 
     def module(self) -> TrainingModule:
         """The untrained model; over branches of its own where they are trained, too."""
@@ -134,22 +134,6 @@ def _unsaid(words: str) -> None:
     pass
 
 
-def origin_of(session: Session, model: str, fold: int) -> dict[str, object]:
-    """What a checkpoint belongs to: model, fold, class list, settings, cohort, split, and pretrained weights."""
-    run, classes = session.run, session.cohort.classes
-    record = run.record()
-    return {
-        "model": model,
-        "fold": fold,
-        "classes": list(classes.names),
-        "n_non_malignant": classes.n_non_malignant,
-        "training_sha256": record["training_sha256"],
-        "manifest_sha256": record["manifest_sha256"],
-        "split_sha256": file_sha256(run.path("split.csv")),
-        "pretrained_sha256": {name: origin.state_sha256 for name, origin in session.origins.items()},
-    }
-
-
 def fitted(training: FoldTraining) -> dict[str, object]:
     """The notes of the unit's checkpoint, which is trained first where it is not there whole."""
     first = training.fabric.is_global_zero
@@ -203,9 +187,12 @@ def _fit_network(training: FoldTraining) -> None:
         history, reporter = _train_stages(training, module, generations)
         state = whole(module.state_dict())
         kept = {name: each for name, each in state.items() if tuned or not name.startswith(BRANCHES)}
+        network = {name.removeprefix(NETWORK): each for name, each in kept.items() if name.startswith(NETWORK)}
+        loss = {name: each for name, each in kept.items() if not name.startswith(NETWORK)}
         notes = {"history": [{"model": training.model, **row} for row in history], "finetuned": tuned}
         if training.fabric.is_global_zero:
-            write_checkpoint(training.path, kept, training.origin() | notes)
+            write_checkpoint(training.path.parent / "loss" / training.path.name, loss, training.origin())
+            write_checkpoint(training.path, network, training.origin() | notes)
         reporter.finished()  # only now: who reads "finished" finds the checkpoint
     except DivergedError as error:
         if not error.rows:

@@ -1,29 +1,20 @@
 """What is trained in one fold: a network, its loss, the rows it may see, and how well it does on the tuning rows."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from csasn.config import Configuration, LossSettings, NetworkSettings, Sampling
+from csasn.config import Configuration, LossSettings, Sampling
 from csasn.learning.objective.labels import Labels, Whole
 from csasn.learning.objective.losses import MultitaskLoss
 from csasn.learning.objective.site_adversary import SiteAdversary, training_sites
 from csasn.learning.rows import LabelledRows
 from csasn.network.backbones import Branch
-from csasn.network.csasn import Csasn, FusionHead, Given, Output
+from csasn.network.build import network_settings, over_branches
+from csasn.network.csasn import Csasn, Given, Output
 
-# Models that are CSASN with one branch; the other baseline is no network.
-SINGLE_BRANCH = {"cnn-only": "cnn", "vit-only": "vit"}
-LOGISTIC_REGRESSION = "vit-logistic-regression"
+NETWORK = "network."  # prefix of the network's tensors in a module's state
 BRANCHES = "network.branches."  # prefix of the branches' tensors in a module's state
-
-
-def network_settings(model: str, settings: NetworkSettings) -> NetworkSettings:
-    """Settings of CSASN, or of it with one branch alone."""
-    if model not in SINGLE_BRANCH:
-        return settings
-    return settings.model_copy(update={"branches": SINGLE_BRANCH[model]})
 
 
 class TrainingModule(nn.Module):
@@ -66,7 +57,5 @@ def build_training_module(
     configuration: Configuration,
 ) -> TrainingModule:
     """A fresh head over the given branches, with the loss that the training rows call for."""
-    head = FusionHead(network_settings(model, configuration.network), cohort.classes).to(
-        memory_format=torch.channels_last
-    )
-    return TrainingModule(Csasn(branches, head), cohort, train, configuration.loss, configuration.fit.sampling)
+    network = over_branches(branches, network_settings(model, configuration.network), cohort.classes)
+    return TrainingModule(network, cohort, train, configuration.loss, configuration.fit.sampling)

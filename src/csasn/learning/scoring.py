@@ -10,15 +10,15 @@ from torch import Tensor, distributed
 
 from csasn.imaging.views import ViewSource
 from csasn.learning.features import FeatureCache
-from csasn.learning.module import TrainingModule
 from csasn.learning.rows import LabelledRows
 from csasn.network.backbones import Features
+from csasn.network.csasn import Csasn
 from csasn.network.distributed import rank, world_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputSource:
-    """How rows become what a module reads: cached features, or images where `caches` is None."""
+    """How rows become what a network reads: cached features, or images where `caches` is None."""
 
     cohort: LabelledRows
     source: ViewSource
@@ -46,24 +46,24 @@ def read_caches(
 
 @torch.no_grad()
 def log_probabilities(
-    module: TrainingModule, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int = 32
+    network: Csasn, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int = 32
 ) -> Tensor:
     """Log-probabilities (len(rows), K) in evaluation mode, averaged over the first views and renormalised.
 
     Processes that train together read a share of the rows each, and all of them get all.
     """
     if 1 < world_size() <= len(rows):
-        return _read_together(module, inputs, rows, n_views=n_views, batch_size=batch_size)
-    return _read_alone(module, inputs, rows, n_views=n_views, batch_size=batch_size)
+        return _read_together(network, inputs, rows, n_views=n_views, batch_size=batch_size)
+    return _read_alone(network, inputs, rows, n_views=n_views, batch_size=batch_size)
 
 
 def _read_together(
-    module: TrainingModule, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int
+    network: Csasn, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int
 ) -> Tensor:
     n = world_size()
     own = rows[rank() :: n]
     evened = np.resize(own, -(-len(rows) // n))  # as many batches in every process: blocks in parts are gathered by all
-    mine = _read_alone(module, inputs, evened, n_views=n_views, batch_size=batch_size)[: len(own)]
+    mine = _read_alone(network, inputs, evened, n_views=n_views, batch_size=batch_size)[: len(own)]
     parts: list[Tensor] = [mine] * n
     distributed.all_gather_object(parts, mine)
     read = mine.new_empty(len(rows), mine.shape[1])
@@ -73,15 +73,15 @@ def _read_together(
 
 
 def _read_alone(
-    module: TrainingModule, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int
+    network: Csasn, inputs: InputSource, rows: NDArray[np.int64], *, n_views: int, batch_size: int
 ) -> Tensor:
-    module.eval()
-    used = module.network.head.used
+    network.eval()
+    used = network.head.used
     read = []
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
         looks = [inputs.batch(chosen, np.full(len(chosen), view), used) for view in range(n_views)]
-        logits = torch.stack([module.read(look).logits.log_softmax(dim=1) for look in looks]).mean(dim=0)
+        logits = torch.stack([network(look).logits.log_softmax(dim=1) for look in looks]).mean(dim=0)
         read.append(logits.log_softmax(dim=1).cpu())
     return torch.cat(read)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from csasn.config import FitSettings, Strategy
 from csasn.errors import BadInputError
+from csasn.files import file_sha256
 from csasn.imaging.store import open_store
 from csasn.imaging.views import ViewSource
 from csasn.learning.features import FeatureCache
@@ -57,6 +58,21 @@ class Session:
             for name, cache in caches.items():
                 counted = partial(progress, f"{kind} of {self.branches[name].name}")
                 cache.ensure(self.cohort.store_rows[rows], views, progress=counted)
+
+    def origin(self, model: str, fold: int) -> dict[str, object]:
+        """What a checkpoint belongs to: model, fold, class list, settings, cohort, split, and pretrained weights."""
+        run, classes = self.run, self.cohort.classes
+        record = run.record()
+        return {
+            "model": model,
+            "fold": fold,
+            "classes": list(classes.names),
+            "n_non_malignant": classes.n_non_malignant,
+            "training_sha256": record["training_sha256"],
+            "manifest_sha256": record["manifest_sha256"],
+            "split_sha256": file_sha256(run.path("split.csv")),
+            "pretrained_sha256": {name: origin.state_sha256 for name, origin in self.origins.items()},
+        }
 
 
 def open_session(run: Run, *, device: torch.device, progress: Progress) -> Session:

@@ -250,7 +250,7 @@ def _read_tuning(stage_run: StageRun, where: str) -> tuple[Tensor, float]:
     tuning = stage_run.rows.tuning
     with _memory_shortage_named(where):
         n_views = stage_run.configuration.predict.n_views
-        read = log_probabilities(stage_run.module, stage_run.inputs, tuning, n_views=n_views)
+        read = log_probabilities(stage_run.module.network, stage_run.inputs, tuning, n_views=n_views)
         loss = tuning_loss(read, stage_run.inputs.cohort, tuning)
     if not math.isfinite(loss):
         raise _diverged(where, loss, [])
