@@ -198,7 +198,7 @@ def test_other_settings_in_the_same_folder_are_refused_before_anything_is_done(
     again = copied(study, tmp_path / "study")
     before = content_of(again)
     assert ablate(cohort, again, SMOKE, "--fit.frozen.epochs", "5") == 1
-    assert "was made from another configuration" in capsys.readouterr().err
+    assert "fit.frozen.epochs: 4 -> 5" in capsys.readouterr().err
     assert content_of(again) == before
 
 
