@@ -239,4 +239,4 @@ def stage(name: str) -> Callable[[Any, Bars], Path]:
         return lambda run, _: report_run(run)
     from csasn.stages import STAGES
 
-    raise BadInputError(f"There is no stage {name!r} of that kind. The stages are {', '.join(STAGES)}.")
+    raise BadInputError(f"There is no stage {name!r} that runs by itself. The stages are {', '.join(STAGES)}.")
