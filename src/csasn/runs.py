@@ -245,11 +245,12 @@ def _with_settings(run: Run, configuration: Configuration, log: Log | None) -> R
     return Run(folder=run.folder, configuration=configuration)
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path | str) -> Run:
     """An existing run folder; its manifest and its settings are checked against run.json.
 
     Raises BadInputError where it is no run folder, MismatchError where either was changed by hand.
     """
+    folder = Path(folder)
     run = _opened(folder)
     stated, expected = run.record().get("evaluation_sha256"), settings_sha256(run.configuration)["evaluation_sha256"]
     if expected != stated:

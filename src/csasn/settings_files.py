@@ -37,9 +37,9 @@ RENAMED = {
 }
 
 
-def read_configuration(path: Path) -> Configuration:
+def read_configuration(path: Path | str) -> Configuration:
     """Defaults overlaid with a TOML file; BadInputError lists every unknown name and value out of range."""
-    return read_settings(path, Configuration)
+    return read_settings(Path(path), Configuration)
 
 
 def read_settings(path: Path, kind: type[S]) -> S:

@@ -169,7 +169,9 @@ def test_missing_weights_file_is_named(source: Path, tmp_path: Path, capsys: pyt
     assert not (folder / "checkpoints").exists()
 
 
-@pytest.mark.parametrize(("limit_bytes", "stage"), [(500, "ingest"), (20_000, "pixels"), (400_000, "maps")])
+@pytest.mark.parametrize(
+    ("limit_bytes", "stage"), [(500, "ingest"), (20_000, "copies"), (100_000, "pixels"), (400_000, "maps")]
+)
 def test_a_device_that_refuses_to_write(source: Path, tmp_path: Path, limit_bytes: int, stage: str) -> None:
     """The kernel refuses every byte beyond the limit, as a full device does; the error is real, not patched in."""
     cohort, folder = tmp_path / "cohort", tmp_path / "run"
@@ -201,6 +203,8 @@ def test_a_device_that_refuses_to_write(source: Path, tmp_path: Path, limit_byte
     assert not list(tmp_path.rglob("*.part"))
     if stage == "ingest":
         assert not cohort.exists()
+    elif stage == "copies":
+        assert not (folder / "cache").exists()
     else:
         (pixels,) = (RowFiles(each, key_bytes=32) for each in folder.glob("cache/pixels-*"))
         n = N_IMAGES if stage == "maps" else 0

@@ -154,7 +154,7 @@ def test_bca_is_scipys_on_the_same_draws() -> None:
     values = np.random.default_rng(1).exponential(size=25) ** 2
     for seed in (0, 7):
         own = bootstrap(np.arange(25), mean_of(values), n_draws=200, confidence=0.9, seed=seed, method="bca")
-        theirs = stats.bootstrap((values,), np.mean, n_resamples=9, method="BCa")
+        theirs = stats.bootstrap((values,), np.mean, n_resamples=9, method="percentile")
         theirs.bootstrap_distribution = own.draws[:, 0]
         found = stats.bootstrap(
             (values,), np.mean, n_resamples=0, confidence_level=0.9, method="BCa", bootstrap_result=theirs

@@ -14,18 +14,13 @@ from csasn.imaging.statistics import image_statistics
 from csasn.inference.embed import BATCH_SIZE, embed, read_embedding, table_of
 from csasn.inference.foreign import Foreign, foreign_pictures
 from csasn.inference.loading import load_reader, refuse_other_weights
-from csasn.learning.fit import FoldTraining, fitted
-from csasn.learning.leave_class_out import held_out_model, rows_without, without_class
-from csasn.learning.monitoring.journal import JOURNAL, Journal
-from csasn.learning.monitoring.trackers import track
-from csasn.learning.recovery.lock import trainer_lock
-from csasn.learning.recovery.sigterm import StopSignal
+from csasn.learning.leave_class_out import fit_without_each
 from csasn.learning.rows import FoldRows, folds_of, rows_of
 from csasn.learning.session import Session, open_session, start_fabric
 from csasn.network.backbones import Features
 from csasn.progress import Log, Progress
 from csasn.runs import CSASN, Run
-from csasn.schema import STATISTICS, rare_classes
+from csasn.schema import STATISTICS
 
 
 def abstention_run(run: Run, cohorts: Sequence[Path], *, progress: Progress, log: Log) -> Path:
@@ -47,32 +42,15 @@ def abstention_run(run: Run, cohorts: Sequence[Path], *, progress: Progress, log
 
 
 def _without_each(session: Session, *, progress: Progress, log: Log) -> list[str]:
-    """Train without each rare class on every fold, and embed all of the fold's images; the files' names."""
+    """Embeddings of all of a fold's images by the model without each rare class; the files' names."""
     run, written = session.run, []
     test = rows_of(run, "test")
-    with trainer_lock(run.folder), StopSignal() as stop:
-        settings = run.configuration.fit
-        journal, fabric = Journal(run.path(JOURNAL), track(run.folder, settings.track)), start_fabric(settings)
-        for name in rare_classes(run.manifest()):
-            fewer = without_class(session, name)
-            for rows in folds_of(run):
-                kept = rows_without(session.cohort, rows, name)
-                training = FoldTraining(
-                    session=fewer,
-                    fabric=fabric,
-                    stop=stop,
-                    model=held_out_model(name),
-                    rows=kept,
-                    what=f"without {name}, fold {rows.fold}",
-                    progress=progress,
-                    log=log,
-                    journal=journal,
-                )
-                fitted(training)
-                seen = {"train": kept.train, "tuning": kept.tuning, "test": test[kept.fold]}
-                table = embed(load_reader(fewer, training.model, kept.fold), run.manifest(), seen)
-                written.append(f"abstention/without-{name}/fold{kept.fold}.parquet")
-                write_whole(run.path(written[-1]), table.write_parquet)
+    for left_out in fit_without_each(session, progress=progress, log=log):
+        rows = left_out.rows
+        seen = {"train": rows.train, "tuning": rows.tuning, "test": test[rows.fold]}
+        table = embed(load_reader(left_out.session, left_out.model, rows.fold), run.manifest(), seen)
+        written.append(f"abstention/without-{left_out.name}/fold{rows.fold}.parquet")
+        write_whole(run.path(written[-1]), table.write_parquet)
     return written
 
 

@@ -1,4 +1,4 @@
-"""Every nodule read by gated attention over its images: fitted on each fold's embeddings, then told and written."""
+"""Every nodule read by gated attention over the embeddings of its images."""
 
 import numpy as np
 import polars as pl
@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 
 from csasn.files import write_whole
 from csasn.inference.embed import embeddings_name
-from csasn.learning.gated_attention import Bags, bags_of, fit_attention
-from csasn.learning.rows import labels
-from csasn.network.checkpoint import write_checkpoint
+from csasn.learning.gated_attention import Bags, bags_of_nodules, fit_fold
 from csasn.network.gated_attention import GatedAttention
-from csasn.runs import Run
+from csasn.runs import Run, checkpoint_path
 from csasn.schema import ATTENTION_COLUMNS, GATED_ATTENTION, PREDICTION_COLUMNS, ClassList
 
 NODULES, ATTENTION = "nodules.parquet", "attention.parquet"
@@ -20,21 +18,17 @@ NODULES, ATTENTION = "nodules.parquet", "attention.parquet"
 def read_nodules(run: Run, folds: list[int]) -> tuple[str, ...]:
     """Write nodules.parquet, attention.parquet and the folds' checkpoints; the names of the files written.
 
-    The attention of a fold learns from its training nodules, stops by its tuning nodules, and then reads its tuning
-    and test nodules, each by the embeddings of the fold's own network.
+    The attention of a fold is fitted (`csasn.learning.gated_attention`), then reads its tuning and test nodules, each
+    by the embeddings of the fold's own network.
     """
-    classes, configuration = run.classes(), run.configuration
+    classes = run.classes()
     told, attended, written = [], [], [NODULES, ATTENTION]
     for fold in folds:
         nodules = _nodules(run, fold)
         parts = {name: nodules.filter(pl.col("partition") == name) for name in ("train", "tuning", "test")}
-        bags = {name: _bags(each, classes) for name, each in parts.items()}
-        seed = configuration.fit.seed + fold
-        module = fit_attention(
-            bags["train"], bags["tuning"], classes, configuration.network, configuration.loss, seed=seed
-        )
-        written.append(f"checkpoints/{GATED_ATTENTION}/fold{fold}.safetensors")
-        write_checkpoint(run.path(written[-1]), module.state_dict(), {"model": GATED_ATTENTION, "fold": fold})
+        bags = {name: bags_of_nodules(each, classes) for name, each in parts.items()}
+        module = fit_fold(run, fold, bags)
+        written.append(str(checkpoint_path(run, GATED_ATTENTION, fold).relative_to(run.folder)))
         for name in ("tuning", "test"):
             of_nodule, of_image = _read(module, parts[name], bags[name], classes)
             told.append(of_nodule)
@@ -55,11 +49,6 @@ def _nodules(run: Run, fold: int) -> pl.DataFrame:
         pl.col("embedding"),
     )
     return nodules.with_columns(pl.lit(fold, dtype=pl.Int32).alias("fold")).sort("partition", "nodule_id")
-
-
-def _bags(nodules: pl.DataFrame, classes: ClassList) -> Bags:
-    index, malignant = labels(nodules, classes)
-    return bags_of([np.array(each.to_list(), dtype=np.float32) for each in nodules["embedding"]], index, malignant)
 
 
 @torch.inference_mode()

@@ -1,9 +1,11 @@
 """The gated attention of one fold, trained on the fitted network's embeddings of the training nodules."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -11,8 +13,11 @@ from torch import Tensor
 from csasn.config import LossSettings, NetworkSettings
 from csasn.learning.objective.labels import Labels
 from csasn.learning.objective.losses import MultitaskLoss
+from csasn.learning.rows import labels
+from csasn.network.checkpoint import write_checkpoint
 from csasn.network.gated_attention import GatedAttention
-from csasn.schema import ClassList
+from csasn.runs import Run, checkpoint_path
+from csasn.schema import GATED_ATTENTION, ClassList
 
 N_STEPS, PATIENCE_STEPS = 300, 40  # each over all training nodules at once
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
@@ -46,6 +51,26 @@ def bags_of(
         class_index=torch.from_numpy(class_index),
         malignant=torch.from_numpy(malignant),
     )
+
+
+def bags_of_nodules(nodules: pl.DataFrame, classes: ClassList) -> Bags:
+    """Bags from a row a nodule with its label and the embeddings of its images."""
+    index, malignant = labels(nodules, classes)
+    return bags_of([np.array(each.to_list(), dtype=np.float32) for each in nodules["embedding"]], index, malignant)
+
+
+def fit_fold(run: Run, fold: int, bags: Mapping[str, Bags]) -> GatedAttention:
+    """The gated attention of a fold, learned from its training nodules and stopped by its tuning nodules.
+
+    `bags` by partition. Writes the fold's checkpoint.
+    """
+    settings = run.configuration
+    module = fit_attention(
+        bags["train"], bags["tuning"], run.classes(), settings.network, settings.loss, seed=settings.fit.seed + fold
+    )
+    path = checkpoint_path(run, GATED_ATTENTION, fold)
+    write_checkpoint(path, module.state_dict(), {"model": GATED_ATTENTION, "fold": fold})
+    return module
 
 
 def fit_attention(

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from csasn.errors import MismatchError
+from csasn.learning.early_stopping import EarlyStopping
 from csasn.learning.fsdp import spread, whole
 from csasn.learning.module import BRANCHES, TrainingModule
-from csasn.learning.optimisation import MovingAverage, Stage, copied
+from csasn.learning.optimisation import MovingAverage, Stage
 
-BEFORE = -1  # the "epoch" of what a stage started from
 HistoryRow = dict[str, Any]  # the columns of history.csv, and under "weights" what goes into weights.csv
 
 
@@ -21,8 +21,7 @@ class TrainingState:
 
     `learner` is the part of the module that is averaged, evaluated and kept. `step` counts finished steps, and with
     them the position of the sampler: the epoch's plan depends on its number alone. `loss_sum` and `seconds` are of
-    the epoch so far. `best` is the learner's state at the epoch with the lowest tuning loss, BEFORE where that is what
-    the stage started from.
+    the epoch so far. `best` is the learner at the epoch with the lowest tuning loss.
     """
 
     stage: Stage
@@ -35,21 +34,12 @@ class TrainingState:
     step: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
-    best: dict[str, Tensor]
-    best_loss: float | None = None
-    best_epoch: int = 0
+    best: EarlyStopping
     history: list[HistoryRow] = field(default_factory=list)
 
     def ended(self, patience_epochs: int) -> bool:
         """Whether the last finished epoch was the stage's last, or patience is over."""
-        n = len(self.history)
-        return n >= self.stage.n_epochs or (n > 0 and n - 1 - self.best_epoch >= patience_epochs)
-
-    def keep_if_best(self, loss: float, epoch: int) -> None:
-        """Remember the learner as it is now where its tuning loss is the lowest so far."""
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, epoch
-            self.best = copied(self.learner)
+        return self.best.ended(len(self.history), n_epochs=self.stage.n_epochs, patience_epochs=patience_epochs)
 
     def tree(self) -> dict[str, Any]:
         """The state as nested dicts; frozen branches are left out, they are the pretrained ones.
@@ -63,14 +53,14 @@ class TrainingState:
             "step": self.step,
             "loss_sum": self.loss_sum,
             "seconds": self.seconds,
-            "best_loss": self.best_loss,
-            "best_epoch": self.best_epoch,
+            "best_loss": self.best.loss,
+            "best_epoch": self.best.epoch,
             "stage_history": self.history,
             "module": {name: each for name, each in module.items() if not (frozen and name.startswith(BRANCHES))},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "average": {"n_steps": self.average.n_steps, "state": self.average.state},
-            "best": self.best,
+            "best": self.best.weights,
             "random": {"cpu": torch.get_rng_state()}
             | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
         }
@@ -99,9 +89,13 @@ class TrainingState:
                 "Train in a new run folder, or with the version of csasn that wrote the state."
             ) from error
         self._as_dense_as_parameters()
-        self.best = {name: spread(each, of_learner[name]) for name, each in tree["best"].items()}
+        self.best = EarlyStopping(
+            weights={name: spread(each, of_learner[name]) for name, each in tree["best"].items()},
+            loss=tree["best_loss"],
+            epoch=tree["best_epoch"],
+        )
         self.step, self.loss_sum, self.seconds = tree["step"], tree["loss_sum"], tree["seconds"]
-        self.best_loss, self.best_epoch, self.history = tree["best_loss"], tree["best_epoch"], tree["stage_history"]
+        self.history = tree["stage_history"]
         torch.set_rng_state(tree["random"]["cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tree["random"]["cuda"], self.device)

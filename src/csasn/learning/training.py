@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from csasn.config import Configuration
 from csasn.errors import BadInputError, DivergedError, MemoryShortageError
 from csasn.learning.checkpointing import TrainingCheckpointer
+from csasn.learning.early_stopping import BEFORE, EarlyStopping
 from csasn.learning.epochs import Planned, batch_inputs, labels_of, plan_epoch
 from csasn.learning.fsdp import average_whole_gradients, clip_mixed
 from csasn.learning.module import TrainingModule
@@ -23,7 +24,7 @@ from csasn.learning.monitoring.timing import Phases
 from csasn.learning.optimisation import MovingAverage, Stage, copied, parameter_groups, rate_schedule, training_mode
 from csasn.learning.rows import FoldRows
 from csasn.learning.scoring import InputSource, log_probabilities, tuning_auroc, tuning_loss
-from csasn.learning.state import BEFORE, HistoryRow, TrainingState
+from csasn.learning.state import HistoryRow, TrainingState
 from csasn.network.distributed import all_reduce_sum, rank, world_size
 
 OnStep = Callable[[TrainingState, int, float], object]  # the stage so far, its planned steps, the last step's loss
@@ -101,8 +102,8 @@ def train_stage(
     if checkpointer is not None and checkpointer.restore(state):
         plan = stage_run.plan(state.step // n_batches)
     elif stage_run.stage.name == "finetune":  # what the frozen stage reached stays, unless fine-tuning betters it
-        _, state.best_loss = _read_tuning(stage_run, stage_run.at(0, "tuning before it"))
-        state.best_epoch = BEFORE
+        _, state.best.loss = _read_tuning(stage_run, stage_run.at(0, "tuning before it"))
+        state.best.epoch = BEFORE
     while not state.ended(patience):
         epoch, number = divmod(state.step, n_batches)
         if number == 0:
@@ -123,7 +124,7 @@ def train_stage(
             checkpointer.after_step(state, plan[number].rows)
         if on_step is not None:
             on_step(state, n_steps, loss)
-    stage_run.learner.load_state_dict(state.best)
+    stage_run.learner.load_state_dict(state.best.weights)
     return state.history
 
 
@@ -151,7 +152,7 @@ def _begin(
         schedule=schedule,
         average=average,
         device=stage_run.fabric.device,
-        best=copied(stage_run.learner),
+        best=EarlyStopping(weights=copied(stage_run.learner)),
     )
     return state, fabric_module, optimizer
 
@@ -227,7 +228,7 @@ def _finish_epoch(stage_run: StageRun, state: TrainingState, epoch: int) -> None
     rows = stage_run.rows
     with _averaged(stage_run.learner, state.average):
         read, current = _read_tuning(stage_run, stage_run.at(epoch, "tuning"))
-        state.keep_if_best(current, epoch)
+        state.best.keep_if_best(stage_run.learner, current, epoch)
     state.history.append(
         {
             "fold": rows.fold,
