@@ -51,7 +51,7 @@ def test_every_variant_is_a_run_folder_on_one_split_and_one_cache(study: Path) -
     ]
     runs = [open_run(study / "units" / unit["name"]) for unit in content["units"]]
     assert len({run.path("split.csv").read_bytes() for run in runs}) == 1
-    assert all(list(run.stages()) == ["split", "fit", "predict", "evaluate"] for run in runs)
+    assert all(list(run.stages()) == ["split", "fit", "predict", "calibrate", "evaluate"] for run in runs)
     for run, models in zip(
         runs, (["csasn", RIVAL], ["csasn"]), strict=True
     ):  # the baseline beside the full network alone
