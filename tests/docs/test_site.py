@@ -84,8 +84,8 @@ def test_the_search_knows_every_page(site: Path) -> None:
 
 def test_the_python_interface_lists_the_network_and_the_statistics(site: Path) -> None:
     page = (site / "reference/api.html").read_text(encoding="utf-8")
-    names = ("csasn.network.csasn.Csasn", "csasn.learning.objective.losses.MultitaskLoss")
-    names += ("csasn.evidence.statistics.delong.delong", "csasn.evidence.statistics.bootstrap.bootstrap")
+    names = ["csasn.network.csasn.Csasn", "csasn.learning.objective.losses.MultitaskLoss"]
+    names += ["csasn.evidence.statistics.delong.delong", "csasn.evidence.statistics.bootstrap.bootstrap"]
     assert [name for name in names if f'id="{name}"' not in page] == []
 
 
@@ -103,4 +103,16 @@ def test_a_browser_asks_for_nothing_from_elsewhere(site: Path, browser: Browser,
     assert said == []
     assert page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.src)") == []
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+def test_the_search_finds_pages_without_a_server(site: Path, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((site / "index.html").as_uri())
+    page.locator(".md-search__input").first.fill("certificate")
+    found = page.locator(".md-search-result__link").first
+    found.wait_for(state="attached", timeout=20_000)
+    assert (found.get_attribute("href") or "").startswith("file://")
     page.close()
