@@ -62,5 +62,5 @@ soak: $(STAMP) ## the slow tests
 	$(BIN)/pytest -m slow
 
 clean: ## remove the environment, the demo and every cache
-	rm -rf $(VENV) demo site first-run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
