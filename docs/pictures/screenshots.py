@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 FOLDER = Path(__file__).parent
 WIDTH, SCALE, COLOURS = 900, 1.5, 48
 VIEWS = {  # where each picture begins, and how high it is, px
-    "report-top": ("body", 945),
+    "report-top": ("body", 925),
     "report-roc": ("#curves", 750),
 }
 

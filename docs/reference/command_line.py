@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from csasn.cli import COMMANDS
 
 OUT = Path(__file__).with_name("command-line.md")
-WIDTH = "88"  # characters a line, whatever the terminal has
+WIDTH = "80"  # characters a line, whatever the terminal has
 HEAD = """# Command line
 
 Every command with its options, as `csasn COMMAND --help` prints them, less the frames.
@@ -47,6 +48,8 @@ def unframed(line: str) -> str:
     """A line of a framed panel as plain words; its title gets a blank line before it."""
     if title := re.fullmatch(r"╭─ (.+?) ─*╮", line):
         return f"\n{title[1]}:"
+    if not line.startswith("│"):  # usage and description, which are printed on one line however long they are
+        return "\n".join(textwrap.wrap(line, int(WIDTH), break_long_words=False)) or line
     return re.sub(r"^│ (.*)│$", r"  \1", line).rstrip()
 
 
