@@ -78,7 +78,7 @@ def main() -> None:
     generator = np.random.default_rng(0)
     size_px = configuration.imaging.size_px
     pixels = generator.integers(0, 256, (N_IMAGES, size_px, size_px), dtype=np.uint8)
-    store = PixelStore(pixels=pixels, row_of={str(row): row for row in range(N_IMAGES)}, key="noise")
+    store = PixelStore(pixels=pixels, sha256s=[f"{row:016x}".ljust(64, "0") for row in range(N_IMAGES)], key="noise")
     classes = ClassList(names=("benign", "normal", "malignant"), n_non_malignant=2)
     index = np.arange(N_IMAGES) % 3
     every = np.arange(N_IMAGES)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from csasn.calibration.calibrate import calibrate_run
 from csasn.config import Configuration, EvaluateSettings
 from csasn.evidence.evaluate import evaluate_run
 from csasn.files import write_json
@@ -153,6 +154,7 @@ def measure(n_patients: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(Path(folder), n_patients)
         started, busy = time.perf_counter(), time.process_time()
+        calibrate_run(run)
         evaluate_run(run)
         evaluated, busy = time.perf_counter(), time.process_time() - busy
         report_run(run)

@@ -65,7 +65,11 @@ def noise_eyes(configuration: Configuration) -> InputSource:
     cohort = LabelledRows(
         classes=CLASSES, store_rows=every, class_index=index, malignant=index > 0, patient=every, site=every % 4
     )
-    store = PixelStore(pixels=np.zeros((N_IMAGES, 1, 1), dtype=np.uint8), row_of={}, key="noise")
+    store = PixelStore(
+        pixels=np.zeros((N_IMAGES, 1, 1), dtype=np.uint8),
+        sha256s=[f"{row:016x}".ljust(64, "0") for row in range(N_IMAGES)],
+        key="noise",
+    )
     source = ViewSource(store=store, n_views=N_VIEWS, augmentation=configuration.augmentation, seed=0)
     n_cells = configuration.imaging.size_px // GRID_STRIDE_PX
     caches = {

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.trained_run import made_once
+
 # Tests run commands in folders of their own, where a relative path would lead elsewhere.
 for _variable in ("CSASN_DATA", "CSASN_WEIGHTS"):
     if os.environ.get(_variable):
@@ -31,6 +33,12 @@ def data_folder() -> Path:
 def weights_folder() -> Path:
     """The folder of pretrained weights (CSASN_WEIGHTS, else ../shared/weights beside the checkout)."""
     return _folder_or_skip("CSASN_WEIGHTS", SHARED / "weights")
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`cohort` (40 simulated patients, 2 sites) and `run` (configs/smoke.toml): copy what a test changes."""
+    return made_once(tmp_path_factory)
 
 
 @pytest.fixture

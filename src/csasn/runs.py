@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,7 +24,7 @@ VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars"
 COHORT_FILES = ("manifest.parquet", "ledger.csv", "fingerprints.parquet")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A run folder that belongs to one cohort and one configuration.
 
@@ -38,12 +39,20 @@ class Run:
         return self.folder / name
 
     def manifest(self) -> pl.DataFrame:
-        """The manifest, row order kept."""
-        return read_manifest(self.folder)
+        """The manifest, row order kept; read once."""
+        return self._manifest
 
     def classes(self) -> ClassList:
         """The class list that the manifest declares."""
-        return classes_of(self.manifest())
+        return self._classes
+
+    @cached_property
+    def _manifest(self) -> pl.DataFrame:
+        return read_manifest(self.folder)
+
+    @cached_property
+    def _classes(self) -> ClassList:
+        return classes_of(self._manifest)
 
     def certificate(self) -> dict[str, object]:
         """The integrity certificate: images_root, simulated, counts, checks."""

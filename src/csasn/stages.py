@@ -22,11 +22,12 @@ STAGES: dict[str, Stage] = {
     "split": Stage(),
     "fit": Stage(reads=("split",)),
     "predict": Stage(reads=("fit",), settings=("predict.gated_attention",)),
+    "calibrate": Stage(reads=("predict",), settings=("evaluate.set_alpha", "evaluate.calibrated_together", "novelty")),
     "audit": Stage(reads=("predict",), settings=("shortcuts.n_patients",)),
     "explain": Stage(reads=("predict",), settings=("explain.n_patients",)),
     "abstention": Stage(reads=("predict",), on_request=True),
     "evaluate": Stage(
-        reads=("predict", "audit", "explain", "abstention"), settings=("evaluate", "novelty", "shortcuts", "explain")
+        reads=("calibrate", "audit", "explain", "abstention"), settings=("evaluate", "shortcuts", "explain")
     ),
     "report": Stage(reads=("evaluate",)),
 }

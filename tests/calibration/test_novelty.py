@@ -171,4 +171,4 @@ def test_neighbours_are_looked_for_among_a_bounded_number_of_images() -> None:
     rng = np.random.default_rng(8)
     for n, n_references in ((5000, 5000), (5001, 2501), (12_000, 4000)):
         fitted = fit_detectors(images(rng, n), np.arange(n) % 2, images(rng, 50))
-        assert fitted.neighbours.n_samples_fit_ == n_references
+        assert len(fitted.references) == n_references

@@ -14,7 +14,9 @@ from PIL import Image
 
 from csasn.cli import main
 from csasn.cli.outcome import EXIT_ITEMS_SET_ASIDE, EXIT_REFUSED
+from csasn.imaging.row_files import RowFiles
 
+N_IMAGES = 24
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.toml"
 Rows = list[dict[str, str]]
 
@@ -26,7 +28,7 @@ def source(tmp_path: Path) -> Path:
     folder.mkdir()
     generator = np.random.default_rng(0)
     rows: Rows = []
-    for number in range(24):
+    for number in range(N_IMAGES):
         name = f"image{number:02}.png"
         Image.fromarray(generator.integers(0, 256, (64, 80), dtype=np.uint8)).save(folder / name)
         rows.append({"image_path": name, "patient_id": f"p{number:02}", "label": ("benign", "PTC")[number % 2]})
@@ -200,6 +202,10 @@ def test_a_device_that_refuses_to_write(source: Path, tmp_path: Path, limit_byte
     if stage == "ingest":
         assert not cohort.exists()
     else:
-        assert len(list(folder.glob("cache/pixels-*"))) == (stage == "maps")
+        (pixels,) = (RowFiles(each, key_bytes=32) for each in folder.glob("cache/pixels-*"))
+        n = N_IMAGES if stage == "maps" else 0
+        assert len(pixels.keys) == n
+        assert (pixels.folder / "pixels.rows").stat().st_size == n * pixels.arrays["pixels"][:1].nbytes
         for kept in folder.glob("cache/features-*/"):  # the first branch's maps may fit: then they are whole
-            assert np.load(kept / "done.npy").all()
+            maps = RowFiles(kept, key_bytes=36)
+            assert len(maps.keys) % N_IMAGES == 0

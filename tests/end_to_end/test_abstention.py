@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from csasn.calibration.embeddings import by_patient
 from csasn.calibration.novelty import DETECTORS
 from csasn.decoding.pictures import read_picture
-from csasn.evidence.abstention import by_patient
 from csasn.imaging.letterbox import letterbox
 from csasn.imaging.statistics import image_statistics
 from csasn.inference.foreign import foreign_pictures
@@ -40,7 +40,7 @@ def refusal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ("--fit.baselines", "--fit.frozen.epochs", 2, "--fit.weights", "none")
     run = folder / "run"
     succeed("split", "--cohort", folder / "cohort", "--config", SMOKE, "--out", run, *options)
-    for stage in ("fit", "predict"):
+    for stage in ("fit", "predict", "calibrate"):
         succeed(stage, run)
     succeed("abstention", run, "--foreign", folder / "cohort")
     succeed("evaluate", run)

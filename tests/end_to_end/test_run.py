@@ -3,44 +3,26 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 from safetensors.torch import load_file
 
+from tests.support.trained_run import SMOKE, csasn, succeed
+
 N_A_CLASS = 20
 STAGE_FILES = ("split.csv", "history.csv", "weights.csv", "predictions.parquet", "metrics.json", "report.html")
-SMOKE = Path(__file__).parents[2] / "configs" / "smoke.toml"
-
-
-def csasn(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "csasn", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
-def succeed(*arguments: object) -> str:
-    done = csasn(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
-def simulated_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cohort = tmp_path_factory.mktemp("simulated") / "cohort"
-    succeed("simulate", "--out", cohort, "--patients", 40, "--sites", 2, "--seed", 1)
-    return cohort
+def simulated_cohort(trained_folder: Path) -> Path:
+    return trained_folder / "cohort"
 
 
 @pytest.fixture(scope="module")
-def simulated_run(simulated_cohort: Path) -> Path:
-    run = simulated_cohort.parent / "run"
-    out = succeed("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", run)
-    assert out.rstrip().endswith("report.html")
-    return run
+def simulated_run(trained_folder: Path) -> Path:
+    return trained_folder / "run"
 
 
 def test_run_writes_every_file_and_tests_every_image_once(simulated_cohort: Path, simulated_run: Path) -> None:
@@ -75,7 +57,7 @@ def test_more_draws_cost_no_training(simulated_cohort: Path, simulated_run: Path
     options = ("--cohort", simulated_cohort, "--config", SMOKE, "--out", run, "--evaluate.n-bootstrap", 120)
     out = succeed("run", *options)
     assert "evaluate.n_bootstrap: 100 -> 120" in out
-    assert out.count("already done") == 5
+    assert out.count("already done") == 6
     assert "evaluate: already done" not in out
 
 
@@ -85,7 +67,7 @@ def test_same_command_again_does_nothing_and_other_settings_are_refused(
     before = {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES}
     again = ("run", "--cohort", simulated_cohort, "--config", SMOKE, "--out", simulated_run)
     out = succeed(*again)
-    assert out.count("already done") == 7
+    assert out.count("already done") == 8
     assert {name: (simulated_run / name).stat().st_mtime_ns for name in STAGE_FILES} == before
     refused = csasn(*again, "--fit.frozen.epochs", 5)
     assert refused.returncode == 1

@@ -8,13 +8,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from csasn.calibration.embeddings import by_patient
 from csasn.calibration.novelty import DETECTORS
 from csasn.config import EvaluateSettings, NoveltySettings
-from csasn.evidence.abstention import abstention_content, by_patient, novelties
-from csasn.evidence.scrutiny import scrutinise
+from csasn.evidence.abstention import abstention_content, novelties
+from csasn.evidence.evaluate import write_sections
 from csasn.evidence.statistics.bootstrap import patient_weights
 from csasn.runs import Run
 from csasn.schema import STATISTICS
+from tests.support.evaluation import calibrated
 from tests.support.plain_statistics import auroc_of, wilson_of
 from tests.support.synthetic_run import make_run
 
@@ -76,7 +78,7 @@ def content(run: Run) -> dict[str, Any]:
             pl.Series("embedding", rng.normal(size=(4, WIDTH)), dtype=pl.Array(pl.Float32, WIDTH)),
         ).write_parquet(run.path(written[-1]))
     run.finish("abstention", inputs=("split.csv",), outputs=tuple(written))
-    found: dict[str, Any] = abstention_content(run)
+    found: dict[str, Any] = abstention_content(calibrated(run))
     return found
 
 
@@ -123,7 +125,7 @@ def test_a_patient_has_the_label_of_its_malignant_nodule_and_the_novelty_of_its_
 
 
 def test_novelty_is_told_for_each_tested_patient(run: Run) -> None:
-    table = novelties(run, "embeddings", FOLDS)
+    table = novelties(calibrated(run), "embeddings", FOLDS)
     expected = known_patients(run, 2)
     told = {row["unit"]: row for row in table.iter_rows(named=True)}
     assert sorted(told) == list(expected)
@@ -249,6 +251,6 @@ def test_the_curve_of_risk_by_coverage(run: Run, content: dict[str, Any]) -> Non
 
 def test_only_what_was_read_is_written(run: Run, content: dict[str, Any], tmp_path: Path) -> None:
     assert content["asked"]
-    assert scrutinise(run) == ("abstention.json", "similar.json")
+    assert write_sections(calibrated(run)) == ("abstention.json", "similar.json")
     assert run.path("abstention.json").is_file()
-    assert scrutinise(make_run(tmp_path, counts=COUNTS)) == ()
+    assert write_sections(calibrated(make_run(tmp_path, counts=COUNTS))) == ()

@@ -3,8 +3,8 @@ import polars as pl
 import pytest
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.evaluate import evaluate
 from csasn.schema import classes_of
+from tests.support.evaluation import evaluate
 from tests.support.synthetic_run import manifest, predictions
 
 TABLE = manifest()

@@ -72,6 +72,7 @@ def test_it_is_written_again_but_never_over_something_else(runs: tuple[Run, Run]
 
 
 def test_figures_are_those_of_either_run(runs: tuple[Run, Run], written: Path) -> None:
+    main(["calibrate", str(runs[0].folder)])
     main(["evaluate", str(runs[0].folder)])
     records = json.loads(runs[0].path("metrics.json").read_text())["records"]
     own = {

@@ -21,6 +21,7 @@ from csasn.files import file_sha256
 from csasn.runs import Run
 from csasn.schema import GATED_ATTENTION, manifest_sha256
 from csasn.units import per_unit
+from tests.support.evaluation import by_unit
 from tests.support.hand_made import CLASSES, OWN, PREDICTIONS, SETTINGS, Unit, draws_of, figure_of, left_out_of, units
 from tests.support.plain_statistics import bca_of, p_of_draws
 from tests.support.synthetic_run import make_run, predictions
@@ -40,7 +41,7 @@ def last_images() -> tuple[pl.DataFrame, list[Unit]]:
 def test_mean_and_attention_on_the_same_nodules() -> None:
     rows, attended = last_images()
     attended_table = per_unit(rows, CLASSES, unit="image")
-    told = aggregations(PREDICTIONS, attended_table, CLASSES, SETTINGS)
+    told = aggregations(by_unit(PREDICTIONS, CLASSES), attended_table, CLASSES, SETTINGS)
     n_images: dict[str, int] = {}
     for row in OWN:
         if row["partition"] == "test":

@@ -5,10 +5,10 @@ import pytest
 from csasn.config import EvaluateSettings
 from csasn.evidence.comparison import UNDEFINED, difference_of, shared_units
 from csasn.evidence.estimates import Resampled, resample
-from csasn.evidence.evaluate import evaluate
 from csasn.evidence.record import Scope
 from csasn.evidence.statistics.paired import bootstrap_p, detectable_difference, holm, mcnemar
 from csasn.schema import ClassList, classes_of
+from tests.support.evaluation import evaluate
 from tests.support.synthetic_run import STRENGTH, manifest, predictions
 
 

@@ -8,20 +8,20 @@ import pytest
 from csasn.calibration.thresholds import OperatingPoint, freeze
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError, MismatchError
-from csasn.evidence import evaluate as room
-from csasn.evidence.evaluate import evaluate_run
 from csasn.evidence.metric_panel import OVERALL
 from csasn.evidence.record import Record
 from csasn.evidence.statistics.ranking import auroc
 from csasn.schema import ClassList, classes_of
 from csasn.units import UNITS, per_unit, units_of
+from tests.support import evaluation
+from tests.support.evaluation import evaluate_run
 from tests.support.synthetic_run import make_run, manifest, predictions
 
 TABLE = manifest()
 
 
 def evaluate(frame: pl.DataFrame, classes: ClassList, settings: EvaluateSettings) -> list[Record]:
-    return room.evaluate(frame, TABLE, classes, settings).records
+    return evaluation.evaluate(frame, TABLE, classes, settings).records
 
 
 def operating_points(frame: pl.DataFrame, classes: ClassList) -> list[OperatingPoint]:

@@ -8,9 +8,10 @@ from scipy.special import expit, logit
 from scipy.stats import norm, t
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.evaluate import Evaluation, evaluate
+from csasn.evidence.evaluate import Evaluation
 from csasn.evidence.metric_panel import OVERALL
 from csasn.evidence.record import Record
+from tests.support.evaluation import evaluate
 from tests.support.hand_made import (
     CLASSES,
     NAMES,

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from csasn.evidence.evaluate import evaluate_run
 from csasn.evidence.explanations import cells_of, target_of
 from csasn.evidence.statistics.intervals import wilson
 from csasn.report.blocks import Pictures, Words
@@ -19,6 +18,7 @@ from csasn.report.overlay import OUTLINE, overlay
 from csasn.report.run_page import report_run
 from csasn.report.sections.explanations import explanations, learned, verdict, where
 from csasn.runs import Run
+from tests.support.evaluation import evaluate_run
 from tests.support.synthetic_maps import NODULE, SIZE_PX, explain_by_hand
 from tests.support.synthetic_run import make_run
 

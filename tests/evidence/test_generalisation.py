@@ -40,6 +40,7 @@ def test_the_command_sets_two_runs_of_one_cohort_beside_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, other = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    main(["calibrate", str(run.folder)])
     main(["evaluate", str(run.folder), "--beside", str(other.folder)])
     assert "metrics.json" in capsys.readouterr().out
     found = json.loads(run.path("metrics.json").read_text())["beside"]
@@ -56,7 +57,8 @@ def test_the_command_sets_two_runs_of_one_cohort_beside_each_other(
 
 
 def evaluated(run: Run, *more: str) -> dict[str, Any] | None:
-    """What metrics.json says of the other run after `evaluate`."""
+    """What metrics.json says of the other run after `calibrate` and `evaluate`."""
+    main(["calibrate", str(run.folder)])
     main(["evaluate", str(run.folder), *more])
     found: dict[str, Any] | None = json.loads(run.path("metrics.json").read_text())["beside"]
     return found

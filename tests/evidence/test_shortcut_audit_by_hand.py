@@ -152,6 +152,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         pl.when(number % 2 == 0).then(pl.lit("A")).otherwise(pl.lit("B")).alias("site")
     )
     table.select(list(MANIFEST_COLUMNS)).write_parquet(made.path("manifest.parquet"))
+    made = Run(folder=made.folder, configuration=made.configuration)  # reads the manifest anew
     rng, n = np.random.default_rng(5), len(table)
     side = np.where(table["site"] == "A", 1.0, -1.0)
     noise = 9 * np.where(np.arange(n) % 2, 1, -1) * np.repeat(rng.choice([-1, 1], n // 2), 2)

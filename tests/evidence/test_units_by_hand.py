@@ -14,12 +14,13 @@ from csasn.calibration.thresholds import called_at, freeze
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError
 from csasn.evidence.estimates import resample
-from csasn.evidence.evaluate import Evaluation, evaluate, evaluate_run
+from csasn.evidence.evaluate import Evaluation
 from csasn.evidence.record import Record, Scope, finite
 from csasn.evidence.statistics.intervals import newcombe_auroc
 from csasn.evidence.statistics.metrics import counts_at
 from csasn.schema import complete_columns
 from csasn.units import Unit, Units, models_of, per_unit, units_of
+from tests.support.evaluation import evaluate, evaluate_run
 from tests.support.hand_made import CLASSES, NAMES
 from tests.support.synthetic_run import make_run
 

@@ -1,10 +1,12 @@
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from csasn.config import ImagingSettings
@@ -50,7 +52,7 @@ def test_letterbox_averages_when_it_reduces_and_can_enlarge() -> None:
     assert letterbox(np.full((1, 400), 9, dtype=np.uint8), 32).any()
 
 
-def test_rows_follow_the_content_hash(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
+def test_rows_are_found_by_content_hash(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
     manifest, root = cohort
     seen: list[tuple[int, int]] = []
     opened = open_store(manifest, root, tmp_path / "store", SETTINGS, progress=lambda *at: seen.append(at))
@@ -78,21 +80,43 @@ def test_reopening_reads_no_picture(
     monkeypatch.setattr(store, "read_picture", refuse)
     monkeypatch.setattr(store, "file_sha256", refuse)
     again = open_store(manifest.reverse(), root, tmp_path / "store", SETTINGS)
-    assert again.key == first.key
     assert (again.pixels == first.pixels).all()
     assert not again.pixels.flags.writeable
 
 
-def test_another_size_or_content_is_another_store(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
+def test_another_size_is_another_store(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
     manifest, root = cohort
     folder = tmp_path / "store"
-    keys = {
-        open_store(manifest, root, folder, SETTINGS).key,
-        open_store(manifest, root, folder, ImagingSettings(size_px=48)).key,
-        open_store(manifest.head(2), root, folder, SETTINGS).key,
-    }
-    assert len(keys) == 3
-    assert len(list(folder.iterdir())) == 3
+    stores = [open_store(manifest, root, folder, ImagingSettings(size_px=size_px)) for size_px in (32, 48)]
+    assert [each.pixels.shape for each in stores] == [(4, 32, 32), (4, 48, 48)]
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_one_picture_more_reads_one_picture_and_moves_none(
+    cohort: tuple[pl.DataFrame, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, root = cohort
+    first = open_store(manifest.head(3), root, tmp_path / "store", SETTINGS)
+    before = np.array(first.pixels)
+    read: list[str] = []
+    real = store.read_picture
+
+    def counted(path: Path) -> NDArray[np.uint8]:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(store, "read_picture", counted)
+    grown = open_store(manifest.reverse(), root, tmp_path / "store", SETTINGS)
+    assert len(read) == 1
+    assert read[0] in {"3.png", "4.png"}  # the same bytes twice
+    assert (grown.pixels[:3] == before).all()
+    assert (first.pixels == before).all()
+    assert (grown.numbers[:3] == first.numbers).all()
+    alone = open_store(manifest.tail(1), root, tmp_path / "elsewhere", SETTINGS)
+    row = grown.rows([manifest["sha256"][-1]])
+    assert (alone.pixels == grown.pixels[row]).all()
+    assert (alone.numbers == grown.numbers[row]).all()
+    assert alone.numbers[0] == int(manifest["sha256"][-1][:16], 16)
 
 
 def test_changed_and_missing_files_are_all_listed(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
@@ -106,7 +130,7 @@ def test_changed_and_missing_files_are_all_listed(cohort: tuple[pl.DataFrame, Pa
     assert not (tmp_path / "store").exists()
 
 
-def test_an_undecodable_file_is_named_and_leaves_nothing(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
+def test_an_undecodable_file_is_named_and_never_stored(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
     manifest, root = cohort
     (root / "1.png").write_bytes(b"<html>no picture</html>")
     changed = hashlib.sha256((root / "1.png").read_bytes()).hexdigest()
@@ -115,7 +139,10 @@ def test_an_undecodable_file_is_named_and_leaves_nothing(cohort: tuple[pl.DataFr
     )
     with pytest.raises(BadInputError, match=r"cannot be decoded:\n.*1\.png"):
         open_store(manifest, root, tmp_path / "store", SETTINGS)
-    assert not list((tmp_path / "store").iterdir())
+    with pytest.raises(BadInputError, match="1 of the manifest's images cannot be decoded"):
+        open_store(manifest, root, tmp_path / "store", SETTINGS)
+    rest = manifest.filter(pl.col("sha256") != changed)
+    assert open_store(rest, root, tmp_path / "store", SETTINGS).pixels.shape == (3, 32, 32)
 
 
 def _full_device(*_: object) -> None:
@@ -126,22 +153,39 @@ def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("failure", "error"), [(_full_device, StorageError), (_killed, KeyboardInterrupt)])
-def test_a_failed_write_leaves_nothing(
-    cohort: tuple[pl.DataFrame, Path], tmp_path: Path, failure: Callable[..., None], error: type[BaseException]
+@pytest.mark.parametrize(
+    ("patched", "failure", "error"),
+    [
+        ("posix_fallocate", _full_device, StorageError),
+        ("fsync", _full_device, StorageError),
+        ("fsync", _killed, KeyboardInterrupt),
+    ],
+)
+def test_a_failed_write_leaves_nothing_that_is_believed(
+    cohort: tuple[pl.DataFrame, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    patched: str,
+    failure: Callable[..., None],
+    error: type[BaseException],
 ) -> None:
     manifest, root = cohort
-    with pytest.raises(error):
-        open_store(manifest, root, tmp_path / "store", SETTINGS, progress=failure)
-    assert not list((tmp_path / "store").iterdir())
+    with monkeypatch.context() as broken:
+        broken.setattr(os, patched, failure)
+        with pytest.raises(error):
+            open_store(manifest, root, tmp_path / "store", SETTINGS)
+    assert sum(path.stat().st_size for path in tmp_path.glob("store/*/*.rows")) == 0
+    expected = open_store(manifest, root, tmp_path / "other", SETTINGS).pixels
+    assert (open_store(manifest, root, tmp_path / "store", SETTINGS).pixels == expected).all()
 
 
 def test_a_cut_store_is_made_again(cohort: tuple[pl.DataFrame, Path], tmp_path: Path) -> None:
     manifest, root = cohort
     first = open_store(manifest, root, tmp_path / "store", SETTINGS)
     expected = np.array(first.pixels)
-    path = tmp_path / "store" / f"pixels-{first.key}.npy"
-    for content in (path.read_bytes()[:-100], b"", b"not an array"):
-        path.unlink()
-        path.write_bytes(content)
-        assert (open_store(manifest, root, tmp_path / "store", SETTINGS).pixels == expected).all()
+    folder = tmp_path / "store" / f"pixels-{first.key}"
+    for name in ("pixels.rows", "keys"):
+        path = folder / name
+        for content in (path.read_bytes()[:-1], b"", path.read_bytes()[:40]):
+            path.write_bytes(content)
+            assert (open_store(manifest, root, tmp_path / "store", SETTINGS).pixels == expected).all()

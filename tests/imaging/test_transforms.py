@@ -28,7 +28,7 @@ def picture() -> Tensor:
 
 
 def test_draws_do_not_depend_on_the_batch_or_its_order() -> None:
-    numbers = np.random.default_rng(0).permutation(500)
+    numbers = np.random.default_rng(0).permutation(500).astype(np.uint64)
     together = draw(SETTINGS, numbers, seed=3, epoch=2)
     for start in (0, 77, 499):
         alone = draw(SETTINGS, numbers[start : start + 1], seed=3, epoch=2)
@@ -38,7 +38,7 @@ def test_draws_do_not_depend_on_the_batch_or_its_order() -> None:
 
 @pytest.mark.parametrize("changed", [{"seed": 4, "epoch": 2}, {"seed": 3, "epoch": 3}, {"seed": 2, "epoch": 3}])
 def test_seeds_and_epochs_differ(changed: dict[str, int]) -> None:
-    numbers = np.arange(200)
+    numbers = np.arange(200, dtype=np.uint64)
     first, second = draw(SETTINGS, numbers, seed=3, epoch=2), draw(SETTINGS, numbers, **changed)
     for name in ("rotation_deg", "scale", "gain", "contrast", "speckle_sd"):
         assert abs(np.corrcoef(getattr(first, name), getattr(second, name))[0, 1]) < 0.25
@@ -46,7 +46,7 @@ def test_seeds_and_epochs_differ(changed: dict[str, int]) -> None:
 
 
 def test_draws_fill_their_ranges_evenly_and_independently() -> None:
-    draws = draw(SETTINGS, np.arange(20_000), seed=0, epoch=1)
+    draws = draw(SETTINGS, np.arange(20_000, dtype=np.uint64), seed=0, epoch=1)
     columns = {
         "rotation": (draws.rotation_deg + SETTINGS.rotation_deg) / (2 * SETTINGS.rotation_deg),
         "scale": (draws.scale - 1 + SETTINGS.scale) / (2 * SETTINGS.scale),
@@ -73,7 +73,7 @@ def test_plain_is_the_identity_bit_for_bit() -> None:
 
 def test_an_image_is_changed_alike_in_any_batch() -> None:
     images = torch.rand(6, 1, 40, 40, generator=torch.Generator().manual_seed(2))
-    numbers = np.array([9, 4, 7, 1, 0, 30])
+    numbers = np.array([9, 4, 7, 1, 0, 30], dtype=np.uint64)
     together = apply(images, draw(SETTINGS, numbers, seed=0, epoch=5))
     for at in range(6):
         alone = apply(images[at : at + 1], draw(SETTINGS, numbers[at : at + 1], seed=0, epoch=5))
@@ -86,7 +86,7 @@ def test_a_flip_mirrors_left_and_right_alone() -> None:
 
 
 def test_nothing_mirrors_top_and_bottom() -> None:
-    draws = draw(SETTINGS, np.arange(64), seed=0, epoch=1)
+    draws = draw(SETTINGS, np.arange(64, dtype=np.uint64), seed=0, epoch=1)
     spot = torch.zeros(64, 1, 64, 64)
     spot[..., 6:10, 28:36] = 1.0  # up in the middle: it stays up, whatever is drawn
     assert (apply(spot, draws)[:, :, :32].sum(dim=(1, 2, 3)) > 10).all()
@@ -127,7 +127,7 @@ def test_gain_contrast_and_speckle_do_what_they_say() -> None:
 
 def test_a_batch_keeps_its_range_and_mean_brightness() -> None:
     images = picture().expand(64, -1, -1, -1).contiguous()
-    changed = apply(images, draw(SETTINGS, np.arange(64), seed=0, epoch=1))
+    changed = apply(images, draw(SETTINGS, np.arange(64, dtype=np.uint64), seed=0, epoch=1))
     assert changed.dtype == torch.float32
     assert changed.shape == images.shape
     assert 0 <= float(changed.min()) <= float(changed.max()) <= 1

@@ -190,7 +190,7 @@ def test_planted_overlays_sound_the_alarm_and_clean_ones_stay_silent(tmp_path: P
         run = tmp_path / name
         options = ("--fit.baselines", "--fit.frozen.epochs", 2, "--fit.weights", "none")
         succeed("split", "--cohort", cohorts[name], "--config", SMOKE, "--out", run, *options)
-        for stage in ("fit", "predict", "audit", "evaluate"):
+        for stage in ("fit", "predict", "calibrate", "audit", "evaluate"):
             succeed(stage, run)
         content = json.loads((run / "shortcuts.json").read_text())
         assert content["alarm"] is alarm

@@ -8,13 +8,13 @@ import torch
 
 from csasn.config import AugmentationSettings, FinetuneSettings, FitSettings
 from csasn.errors import BadInputError
-from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
 from csasn.learning.features import FeatureCache
 from csasn.learning.objective.labels import Labels
 from csasn.learning.optimisation import Stage, parameter_groups
 from csasn.learning.scoring import InputSource
 from csasn.network.backbones import build_cnn
+from tests.support.pixel_stores import store_of
 from tests.support.small_training import SIZE_PX, N, branches, cohort, fresh_module
 
 
@@ -51,9 +51,7 @@ def test_cached_activations_give_the_loss_and_gradients_of_pixels(tmp_path: Path
     """Up to the cache's float16; and nothing below the cut gets a gradient."""
     module = fresh_module().eval()
     pixels = np.random.default_rng(0).integers(1, 255, (N, SIZE_PX, SIZE_PX), dtype=np.uint8)
-    source = ViewSource(
-        store=PixelStore(pixels=pixels, row_of={}, key="k"), n_views=1, augmentation=AugmentationSettings(), seed=0
-    )
+    source = ViewSource(store=store_of(pixels), n_views=1, augmentation=AugmentationSettings(), seed=0)
     caches = {
         name: FeatureCache(tmp_path, branch=branch, state_sha256="s", source=source, n_blocks_left=2)
         for name, branch in module.network.branches.items()

@@ -12,6 +12,7 @@ from csasn.evidence.gated_attention import aggregations
 from csasn.learning.gated_attention import bags_of, fit_attention
 from csasn.network.gated_attention import GatedAttention
 from csasn.schema import GATED_ATTENTION, ClassList, classes_of
+from tests.support.evaluation import by_unit
 from tests.support.synthetic_run import manifest, predictions
 
 CLASSES = ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
@@ -91,7 +92,7 @@ def test_both_ways_are_evaluated_on_the_same_nodules() -> None:
     own = images.filter(pl.col("model") == "csasn").sort("image_path")
     first_images = own.unique(["fold", "partition", "nodule_id"], keep="first")
     attended = first_images.with_columns(pl.lit(GATED_ATTENTION).alias("model"))
-    found = aggregations(images, attended, classes, EvaluateSettings(n_bootstrap=200))
+    found = aggregations(by_unit(images, classes), attended, classes, EvaluateSettings(n_bootstrap=200))
     assert (found["n_nodules"], found["n_several_images"]) == (144, 144)
     rows = {(row["target"], row["metric"]): row for row in found["figures"]}
     assert set(rows) == {

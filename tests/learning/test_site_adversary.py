@@ -15,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 
 from csasn.config import AugmentationSettings, Configuration, LossSettings
 from csasn.errors import BadInputError, StoppedError
-from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
 from csasn.learning.module import build_training_module
 from csasn.learning.objective.labels import Labels, Whole
@@ -26,6 +25,7 @@ from csasn.learning.rows import FoldRows, LabelledRows
 from csasn.learning.scoring import InputSource
 from csasn.learning.training import StageRun, train_stage
 from csasn.network.backbones import Features
+from tests.support.pixel_stores import store_of
 from tests.support.small_training import CLASSES, CONFIGURATION, FROZEN, ROWS, SIZE_PX, branches, cohort
 from tests.support.small_unit import fingerprint_of, start_fabric, train_unit
 
@@ -144,7 +144,7 @@ def probed(fabric: Fabric, *, largest: float, seed: int) -> tuple[float, float]:
     )
     torch.manual_seed(seed)
     module = build_training_module("cnn-only", branches(), together, rows.train, configuration)
-    store = PixelStore(pixels=np.zeros((N, SIZE_PX, SIZE_PX), dtype=np.uint8), row_of={}, key="k")
+    store = store_of(np.zeros((N, SIZE_PX, SIZE_PX), dtype=np.uint8))
     source = ViewSource(store=store, n_views=2, augmentation=AugmentationSettings(), seed=0)
     inputs = InputSource(cohort=together, source=source, caches={"cnn": Sited(index, site)}, device=torch.device("cpu"))
     stage = Stage(name="frozen", n_epochs=30, learning_rate=1e-3)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.evaluate import Evaluation, evaluate
+from csasn.evidence.evaluate import Evaluation
 from csasn.evidence.record import Record
 from csasn.evidence.statistics.ranking import auprc, auroc
 from csasn.schema import ClassList, classes_of
+from tests.support.evaluation import evaluate
 from tests.support.synthetic_run import manifest, predictions
 
 QUICK = EvaluateSettings(n_bootstrap=100, calibration_bins=5)

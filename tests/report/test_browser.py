@@ -12,11 +12,11 @@ from playwright.sync_api import Browser, sync_playwright
 
 from csasn.evidence.ablation import Arm, ablation_content
 from csasn.evidence.compare_runs import compare_runs
-from csasn.evidence.evaluate import evaluate_run
 from csasn.files import write_json
 from csasn.report.comparison_page import report_comparison
 from csasn.report.run_page import report_run
 from csasn.report.study_page import report_study
+from tests.support.evaluation import evaluate_run
 from tests.support.synthetic_maps import explain_by_hand
 from tests.support.synthetic_run import make_run
 

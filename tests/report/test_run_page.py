@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from csasn.errors import BadInputError
-from csasn.evidence.evaluate import evaluate_run
 from csasn.report.figures.confusion import confusion
 from csasn.report.figures.weights import moving
 from csasn.report.figures.weights import weights as weights_course
@@ -21,6 +20,7 @@ from csasn.report.thumbnail import thumbnail
 from csasn.runs import Run
 from csasn.schema import ClassList
 from csasn.units import UNKNOWN, Units
+from tests.support.evaluation import evaluate_run
 from tests.support.synthetic_run import make_run, weights
 
 SECTIONS = {"cohort", "checks", "results", "baselines", "curves", "confusion", "reliability", "training", "errors"}

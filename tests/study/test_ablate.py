@@ -60,8 +60,8 @@ def test_every_variant_is_a_run_folder_on_one_split_and_one_cache(study: Path) -
         for model in models:
             own = tested.filter(pl.col("model") == model)
             assert sorted(own["image_path"]) == sorted(run.manifest()["image_path"])
-    assert len(list((study / "cache").glob("features-*/map.npy"))) == 2  # a branch each, whatever the variants
-    assert len(list((study / "cache").glob("pixels-*.npy"))) == 1
+    assert len(list((study / "cache").glob("features-*/map.rows"))) == 2  # a branch each, whatever the variants
+    assert len(list((study / "cache").glob("pixels-*/pixels.rows"))) == 1
 
 
 def test_a_variants_figures_are_those_of_its_own_evaluation(study: Path) -> None:

@@ -14,9 +14,10 @@ import polars as pl
 from sklearn.metrics import cohen_kappa_score, f1_score, matthews_corrcoef
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.evaluate import Evaluation, evaluate
+from csasn.evidence.evaluate import Evaluation
 from csasn.evidence.statistics.bootstrap import patient_weights
 from csasn.schema import ClassList, complete_columns
+from tests.support.evaluation import evaluate
 from tests.support.plain_statistics import auprc_of, auroc_of, brier_of, cuts_of, ece_of
 
 NAMES = ("benign", "FA", "PTC", "FTC")

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from csasn.config import AugmentationSettings, Configuration, FitSettings, NetworkSettings, PredictSettings
-from csasn.imaging.store import PixelStore
 from csasn.imaging.views import ViewSource
 from csasn.learning.module import TrainingModule, build_training_module
 from csasn.learning.optimisation import Stage
@@ -16,6 +15,7 @@ from csasn.learning.rows import FoldRows, LabelledRows
 from csasn.learning.scoring import InputSource
 from csasn.network.backbones import Branch, Features, build_cnn, build_vit
 from csasn.schema import ClassList
+from tests.support.pixel_stores import store_of
 
 CPU = torch.device("cpu")
 CLASSES = ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
@@ -67,8 +67,7 @@ class Separable:
 
 def input_source(*, frozen: bool = True, spoiled: bool = False, device: torch.device = CPU) -> InputSource:
     pixels = np.random.default_rng(0).integers(1, 255, (N, SIZE_PX, SIZE_PX), dtype=np.uint8)
-    store = PixelStore(pixels=pixels, row_of={}, key="k")
-    source = ViewSource(store=store, n_views=2, augmentation=AugmentationSettings(), seed=0)
+    source = ViewSource(store=store_of(pixels), n_views=2, augmentation=AugmentationSettings(), seed=0)
     caches = {name: Separable(width, spoiled) for name, width in WIDTHS.items()} if frozen else None
     return InputSource(cohort=cohort(), source=source, caches=caches, device=device)
 

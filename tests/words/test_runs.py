@@ -136,7 +136,13 @@ def test_settings_of_evaluation_never_cost_a_training(run: Run, cohort: Path) ->
     ("changes", "redone"),
     [
         ({"fit": {"accelerator": "cpu"}}, set()),
-        ({"predict": {"gated_attention": True}}, {"predict", "audit", "explain", "abstention", "evaluate", "report"}),
+        (
+            {"predict": {"gated_attention": True}},
+            {"predict", "calibrate", "audit", "explain", "abstention", "evaluate", "report"},
+        ),
+        ({"novelty": {"abstained_fraction": 0.1}}, {"calibrate", "evaluate", "report"}),
+        ({"evaluate": {"set_alpha": 0.2}}, {"calibrate", "evaluate", "report"}),
+        ({"evaluate": {"n_bootstrap": 150}}, {"evaluate", "report"}),
         ({"shortcuts": {"n_patients": 9}}, {"audit", "evaluate", "report"}),
         ({"explain": {"n_patients": 9}}, {"explain", "evaluate", "report"}),
         ({"explain": {"n_similar": 9}}, {"evaluate", "report"}),
@@ -267,7 +273,7 @@ def test_finishing_a_stage_forgets_those_that_read_it(run: Run) -> None:
     finish_all(run)
     assert tuple(run.stages()) == tuple(STAGES)
     run.finish("explain", inputs=(), outputs=("explain",))
-    assert tuple(run.stages()) == ("split", "fit", "predict", "audit", "explain", "abstention")
+    assert tuple(run.stages()) == ("split", "fit", "predict", "calibrate", "audit", "explain", "abstention")
     run.finish("fit", inputs=("split",), outputs=("fit",))
     assert tuple(run.stages()) == ("split", "fit")
     assert run.record() | settings_sha256(DEFAULT) == run.record()

@@ -9,9 +9,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from csasn.evidence.ablation import ablation_content
 from csasn.evidence.compare_runs import compare_runs
-from csasn.evidence.evaluate import evaluate_run
 from csasn.learning.baselines import fit_logistic_regression
 from csasn.threads import one_thread
+from tests.support.evaluation import evaluate_run
 
 
 def numbers_of_threads() -> set[int]:

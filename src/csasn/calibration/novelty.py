@@ -1,18 +1,20 @@
 """How far an image lies from everything that a model was trained on, by four detectors and their combination."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
-from sklearn.neighbors import NearestNeighbors
 
 from csasn.arrays import Array
 
-DETECTORS = ("energy", "mahalanobis", "neighbours", "gate", "combined")
+MEASURED = ("energy", "mahalanobis", "neighbours", "gate")
+DETECTORS = (*MEASURED, "combined")
 OF_EMBEDDING = "mahalanobis"  # the half of the combination that looks at the embedding
 MOST_REFERENCES = 5000  # training images that neighbours are looked for among, so that the cost does not grow with n^2
+POINTS_AT_ONCE = 1024  # keeps the table of distances to 5000 references at 41 MB
 TINY = 1e-12
 
 
@@ -56,11 +58,13 @@ def fit_gaussians(points: Array, group: NDArray[Any]) -> Gaussians:
 class Detectors:
     """Detectors fitted on a fold's training images and put on one scale by its tuning images.
 
-    `centre` and `spread` (by detector) are mean and SD of the tuning images' raw distances.
+    `references` (R, D) are training embeddings over `scale` (D,) at unit length; `n_neighbours` is the k of the k-th
+    nearest; `centre` and `spread` (by detector) are mean and SD of the tuning images' raw distances.
     """
 
     classes: Gaussians
-    neighbours: NearestNeighbors
+    references: Array
+    n_neighbours: int
     scale: Array
     gate: Gaussians
     gate_centre: Array
@@ -74,6 +78,37 @@ class Detectors:
         found = {name: (each - self.centre[name]) / self.spread[name] for name, each in raw.items()}
         return found | {"combined": np.maximum(found[OF_EMBEDDING], found["gate"])}
 
+    def arrays(self) -> dict[str, Array]:
+        """Everything as arrays by name, for a file; `detectors_from` makes the detectors of them again."""
+        return {
+            "classes.means": self.classes.means,
+            "classes.factor": self.classes.factor,
+            "references": self.references,
+            "n_neighbours": np.array([self.n_neighbours], dtype=np.float64),
+            "scale": self.scale,
+            "gate.means": self.gate.means,
+            "gate.factor": self.gate.factor,
+            "gate.centre": self.gate_centre,
+            "gate.spread": self.gate_spread,
+            "tuning.centre": np.array([self.centre[name] for name in MEASURED]),
+            "tuning.spread": np.array([self.spread[name] for name in MEASURED]),
+        }
+
+
+def detectors_from(arrays: Mapping[str, Array]) -> Detectors:
+    """The detectors of what `Detectors.arrays` gave; KeyError where one is missing."""
+    return Detectors(
+        classes=Gaussians(means=arrays["classes.means"], factor=arrays["classes.factor"]),
+        references=arrays["references"],
+        n_neighbours=int(arrays["n_neighbours"][0]),
+        scale=arrays["scale"],
+        gate=Gaussians(means=arrays["gate.means"], factor=arrays["gate.factor"]),
+        gate_centre=arrays["gate.centre"],
+        gate_spread=arrays["gate.spread"],
+        centre=dict(zip(MEASURED, arrays["tuning.centre"].tolist(), strict=True)),
+        spread=dict(zip(MEASURED, arrays["tuning.spread"].tolist(), strict=True)),
+    )
+
 
 def fit_detectors(train: Images, group: NDArray[Any], tuning: Images, *, n_neighbours: int = 10) -> Detectors:
     """Fit on training images with their class names `group` (n,); the tuning images set the scale alone.
@@ -86,11 +121,11 @@ def fit_detectors(train: Images, group: NDArray[Any], tuning: Images, *, n_neigh
     """
     scale = column_scale(train.embedding)
     references = train.embedding[:: -(-len(train.embedding) // MOST_REFERENCES)]
-    k = min(n_neighbours, len(references))
     centre, spread = train.statistics.mean(axis=0), np.maximum(train.statistics.std(axis=0), 1e-6)
     fitted = Detectors(
         classes=fit_gaussians(train.embedding / scale, group),
-        neighbours=NearestNeighbors(n_neighbors=k).fit(on_sphere(references, scale)),
+        references=on_sphere(references, scale),
+        n_neighbours=min(n_neighbours, len(references)),
         scale=scale,
         gate=fit_gaussians((train.statistics - centre) / spread, np.zeros(len(train.statistics))),
         gate_centre=centre,
@@ -104,17 +139,35 @@ def fit_detectors(train: Images, group: NDArray[Any], tuning: Images, *, n_neigh
     return fitted
 
 
+def novelty_thresholds(patients: Mapping[str, Array], abstained_fraction: float) -> dict[str, float]:
+    """By detector, the novelty beyond which at most `abstained_fraction` of tuning patients lie.
+
+    `patients` holds the novelty (n,) of the tuning patients by detector.
+    """
+    return {name: float(np.quantile(patients[name], 1 - abstained_fraction, method="higher")) for name in DETECTORS}
+
+
 def _raw(fitted: Detectors, images: Images) -> dict[str, Array]:
     """Distances as each detector gives them; those that are squared or heavy-tailed by their logarithm."""
     embedding = images.embedding / fitted.scale
-    distances, _ = fitted.neighbours.kneighbors(on_sphere(images.embedding, fitted.scale))
     gate = fitted.gate.distance((images.statistics - fitted.gate_centre) / fitted.gate_spread)
     return {
         "energy": images.energy,
         "mahalanobis": np.log(fitted.classes.distance(embedding) + TINY),
-        "neighbours": distances[:, -1],
+        "neighbours": _neighbour_distance(
+            on_sphere(images.embedding, fitted.scale), fitted.references, fitted.n_neighbours
+        ),
         "gate": np.log(gate + TINY),
     }
+
+
+def _neighbour_distance(points: Array, references: Array, k: int) -> Array:
+    """Euclidean distance of points (m, D) to the k-th nearest of references (R, D), all of unit length (m,)."""
+    nearest = [
+        np.partition(1 - points[start : start + POINTS_AT_ONCE] @ references.T, k - 1, axis=1)[:, k - 1]
+        for start in range(0, len(points), POINTS_AT_ONCE)
+    ]
+    return np.asarray(np.sqrt(2 * np.maximum(np.concatenate(nearest), 0)))  # |a - b|^2 = 2 - 2 a.b at unit length
 
 
 def column_scale(embedding: Array) -> Array:

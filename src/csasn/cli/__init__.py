@@ -14,7 +14,19 @@ import tyro
 from csasn import __version__
 from csasn.cli.cohort_commands import Check, Ingest, Simulate, Split
 from csasn.cli.outcome import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_STOPPED
-from csasn.cli.run_commands import Abstention, Audit, Compare, Evaluate, Explain, Fit, Predict, Report, Run, Status
+from csasn.cli.run_commands import (
+    Abstention,
+    Audit,
+    Calibrate,
+    Compare,
+    Evaluate,
+    Explain,
+    Fit,
+    Predict,
+    Report,
+    Run,
+    Status,
+)
 from csasn.cli.study_commands import Ablate
 from csasn.errors import CsasnError, StoppedError
 
@@ -28,6 +40,7 @@ COMMANDS: dict[str, type] = {
         Fit,
         Status,
         Predict,
+        Calibrate,
         Audit,
         Explain,
         Abstention,

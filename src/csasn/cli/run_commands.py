@@ -98,6 +98,10 @@ class Predict(OfRun):
     """Read the tuning and test images of every fold with the models trained for it."""
 
 
+class Calibrate(OfRun):
+    """Fit temperatures, operating points, prediction sets and the novelty gate on every fold's tuning patients."""
+
+
 class Audit(OfRun):
     """Read test images without marks, without the nodule and from their border alone; `evaluate` says what leaks."""
 
@@ -179,7 +183,7 @@ class Compare:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The main job: split, fit, predict, audit, explain, evaluate and report, in order; goes on where it stopped."""
+    """The main job: split, fit, predict, calibrate, audit, explain, evaluate and report; goes on where it stopped."""
 
     cohort: Path
     """Cohort folder made by ingest or simulate."""
@@ -221,6 +225,10 @@ def stage(name: str) -> Callable[[Any, Bars], Path]:
         from csasn.inference.predict import predict_run
 
         return lambda run, bars: predict_run(run, progress=bars.progress)
+    if name == "calibrate":
+        from csasn.calibration.calibrate import calibrate_run
+
+        return lambda run, _: calibrate_run(run)
     if name == "audit":
         from csasn.inference.shortcut_audit import audit_run
 

@@ -8,15 +8,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from csasn.arrays import Array
-from csasn.calibration.novelty import DETECTORS, Detectors, Images, fit_detectors
+from csasn.calibration.calibrate import EMBEDDINGS, read_gate
+from csasn.calibration.embeddings import by_patient, images_of, read_embeddings
+from csasn.calibration.fit import fit_gate, with_novelty
+from csasn.calibration.novelty import DETECTORS
 from csasn.config import Configuration
+from csasn.evidence.run_tables import RunTables
 from csasn.evidence.statistics.bootstrap import bootstrap
 from csasn.evidence.statistics.intervals import wilson
 from csasn.evidence.statistics.ranking import auroc
 from csasn.evidence.statistics.risk_coverage import fpr_at_sensitivity, risk_coverage
-from csasn.runs import Run
-from csasn.schema import STATISTICS, rare_classes
-from csasn.units import MAIN_MODEL, per_unit, tested_rows, units_of
+from csasn.schema import rare_classes
+from csasn.units import MAIN_MODEL, tested_rows, units_of
 
 SENSITIVITY = 0.95
 LEAST_PROBABILITY = "least probability"  # 1 - the largest class probability: the baseline that needs no detector
@@ -58,17 +61,18 @@ class Abstained:
     n: int
 
 
-def abstention_content(run: Run) -> dict[str, object]:
+def abstention_content(tables: RunTables) -> dict[str, object]:
     """Everything of abstention.json: from embeddings, statistics and, where `csasn abstention` ran, abstention/."""
-    settings, folds = run.configuration, sorted(run.split()["fold"].unique().to_list())
-    known = novelties(run, "embeddings", folds)
+    run = tables.run
+    settings, folds = run.configuration, sorted(tables.by_unit["patient"]["fold"].unique().to_list())
+    known = novelties(tables, EMBEDDINGS, folds)
     recognised: list[Recognised] = []
     asked = "abstention" in run.stages()
     if asked:
-        for name in rare_classes(run.manifest()):
-            found = novelties(run, f"abstention/without-{name}", folds)
+        for name in rare_classes(tables.manifest):
+            found = novelties(tables, f"abstention/without-{name}", folds)
             recognised += _recognised("held-out class", name, "patient", found, _is(found, name), settings)
-        foreign = _foreign(run, folds)
+        foreign = _foreign(tables, folds)
         for group in foreign["target"].unique(maintain_order=True).to_list():
             both = pl.concat([known, foreign.filter(pl.col("target") == group)])
             recognised += _recognised("foreign", group, "image", both, _is(both, group), settings)
@@ -77,98 +81,46 @@ def abstention_content(run: Run) -> dict[str, object]:
         "asked": asked,
         "recognised": [asdict(each) for each in recognised],
         "abstained": [asdict(each) for each in _abstained(known)],
-        "risk_coverage": _risk_coverage(run, known),
+        "risk_coverage": _risk_coverage(tables, known),
     }
 
 
-def novelties(run: Run, folder: str, folds: Sequence[int]) -> pl.DataFrame:
+def novelties(tables: RunTables, folder: str, folds: Sequence[int]) -> pl.DataFrame:
     """A row a test patient: fold, unit (patient_id), target (class), novelty and threshold_<detector> by detector.
 
-    Detectors are fitted on the fold's training images and thresholds frozen on its tuning patients. A patient's
-    novelty is that of the strangest nodule, a nodule's the mean over its images.
+    The run's own models are measured by the detectors and thresholds that `calibrate` kept. A model trained without a
+    class is an experiment: its gate is fitted here, in the same way, on the embeddings in `folder`.
     """
     found = []
     for fold in folds:
-        fitted = _fitted(run, folder, fold)
-        test = by_patient(fitted.read.filter(pl.col("partition") == "test"))
-        frozen = (pl.lit(fitted.thresholds[name]).alias(f"threshold_{name}") for name in DETECTORS)
+        frame = read_embeddings(tables.run, folder, fold)
+        if folder == EMBEDDINGS:
+            gate = read_gate(tables.run, tables.calibration, fold)
+        else:
+            gate, _ = fit_gate(frame, tables.run.configuration.novelty)
+        test = by_patient(with_novelty(frame.filter(pl.col("partition") == "test"), gate.detectors))
+        frozen = (pl.lit(gate.thresholds[name]).alias(f"threshold_{name}") for name in DETECTORS)
         found.append(test.select(pl.lit(fold, pl.Int64).alias("fold"), "unit", "target", *DETECTORS, *frozen))
     return pl.concat(found)
 
 
-def by_patient(frame: pl.DataFrame) -> pl.DataFrame:
-    """Image rows with patient_id, nodule_id, malignant, subtype and detectors -> unit, target and detectors."""
-    nodules = frame.group_by("patient_id", "nodule_id").agg(
-        pl.col(DETECTORS).mean(), pl.col("malignant").first(), pl.col("subtype").first()
-    )
-    named = nodules.sort("malignant", "nodule_id", descending=[True, False])
-    return (
-        named.group_by("patient_id", maintain_order=True)
-        .agg(pl.col(DETECTORS).max(), pl.col("subtype").first(), pl.col("malignant").first())
-        .select(pl.col("patient_id").alias("unit"), _named.alias("target"), *DETECTORS)
-        .sort("unit")
-    )
-
-
-_named = pl.col("subtype").fill_null(pl.when("malignant").then(pl.lit("malignant")).otherwise(pl.lit("benign")))
-
-
-def _images(frame: pl.DataFrame) -> Images:
-    return Images(
-        energy=frame["energy"].to_numpy(),
-        embedding=frame["embedding"].to_numpy().astype(np.float64),
-        statistics=frame.select(STATISTICS).to_numpy(),
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Fitted:
-    """A fold's detectors, the tuning and test images they read with novelty by detector, and the frozen thresholds."""
-
-    detectors: Detectors
-    read: pl.DataFrame
-    thresholds: dict[str, float]
-
-
-def _fitted(run: Run, folder: str, fold: int) -> Fitted:
-    """Detectors of a fold's training images, and thresholds from its tuning patients."""
-    frame = read_embeddings(run, folder, fold)
-    train, tuning = (frame.filter(pl.col("partition") == part) for part in ("train", "tuning"))
-    novelty = run.configuration.novelty
-    group = train.select(_named).to_series().to_numpy()
-    detectors = fit_detectors(_images(train), group, _images(tuning), n_neighbours=novelty.n_neighbours)
-    read = frame.filter(pl.col("partition") != "train")
-    read = read.with_columns(pl.Series(name, each) for name, each in detectors.novelty(_images(read)).items())
-    patients, level = by_patient(read.filter(pl.col("partition") == "tuning")), 1 - novelty.abstained_fraction
-    thresholds = {name: float(np.quantile(patients[name], level, method="higher")) for name in DETECTORS}
-    return Fitted(detectors=detectors, read=read, thresholds=thresholds)
-
-
-def read_embeddings(run: Run, folder: str, fold: int) -> pl.DataFrame:
-    """A fold's embeddings with the manifest's keys and labels and the statistics of each image, in a fixed order."""
-    keys = run.manifest().select("image_path", "patient_id", "nodule_id", "site", "malignant", "subtype")
-    statistics = pl.read_parquet(run.require("image_statistics.parquet"))
-    frame = pl.read_parquet(run.require(f"{folder}/fold{fold}.parquet"))
-    joined = frame.join(keys, on="image_path", validate="m:1").join(statistics, on="image_path", validate="m:1")
-    return joined.sort("partition", "image_path")
-
-
-def _foreign(run: Run, folds: Sequence[int]) -> pl.DataFrame:
+def _foreign(tables: RunTables, folds: Sequence[int]) -> pl.DataFrame:
     """The foreign pictures as rows of `novelties`, one a fold and picture; unit is the picture, target its group."""
+    run = tables.run
     statistics = pl.read_parquet(run.require("abstention/foreign_statistics.parquet"))
     found = []
     for fold in folds:
-        fitted = _fitted(run, "embeddings", fold)
+        gate = read_gate(run, tables.calibration, fold)
         pictures = pl.read_parquet(run.require(f"abstention/foreign/fold{fold}.parquet")).rename({"partition": "group"})
         pictures = pictures.join(statistics, on=["group", "image_path"], validate="1:1", maintain_order="left")
-        novelty = fitted.detectors.novelty(_images(pictures))
+        novelty = gate.detectors.novelty(images_of(pictures))
         found.append(
             pictures.select(
                 pl.lit(fold, pl.Int64).alias("fold"),
                 (pl.col("group") + "/" + pl.col("image_path")).alias("unit"),
                 pl.col("group").alias("target"),
                 *(pl.Series(name, novelty[name]) for name in DETECTORS),
-                *(pl.lit(fitted.thresholds[name]).alias(f"threshold_{name}") for name in DETECTORS),
+                *(pl.lit(gate.thresholds[name]).alias(f"threshold_{name}") for name in DETECTORS),
             )
         )
     return pl.concat(found)
@@ -228,15 +180,13 @@ def _abstained(known: pl.DataFrame) -> Iterator[Abstained]:
             yield Abstained(detector=detector, target=target, share=k / n, low=low, high=high, n_abstained=k, n=n)
 
 
-def _risk_coverage(run: Run, known: pl.DataFrame) -> dict[str, object]:
+def _risk_coverage(tables: RunTables, known: pl.DataFrame) -> dict[str, object]:
     """Risk (share read wrongly among patients kept) at 96 coverages by detector, with the area under it.
 
     Patients of unknown class are left out: whether they were read wrongly is not known.
     """
-    classes = run.classes()
-    predictions = pl.read_parquet(run.require("predictions.parquet"))
-    patients = tested_rows(per_unit(predictions, classes, unit="patient"), MAIN_MODEL)
-    units = units_of(patients, classes)
+    patients = tested_rows(tables.by_unit["patient"], MAIN_MODEL)
+    units = units_of(patients, tables.classes)
     read = patients.select(pl.col("patient_id").alias("unit")).with_columns(
         wrong=pl.Series(units.y_prob.argmax(axis=1) != units.y_true),
         doubt=pl.Series(1 - units.y_prob.max(axis=1)),

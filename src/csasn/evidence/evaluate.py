@@ -1,6 +1,6 @@
 """The evaluation of a run: every figure with its interval, its unit, its site and its n."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,21 +8,27 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from csasn.calibration.prediction_sets import certificate
+from csasn.calibration.calibrate import has_embeddings
+from csasn.calibration.fit import Calibration
 from csasn.calibration.prevalence import declared_prevalence
-from csasn.calibration.temperature import temperatures, tempered
-from csasn.calibration.thresholds import Called, OperatingPoint, called_at, freeze
+from csasn.calibration.temperature import tempered
+from csasn.calibration.thresholds import Called, OperatingPoint, called_at
 from csasn.config import EvaluateSettings
+from csasn.evidence.abstention import abstention_content
 from csasn.evidence.calibration_section import calibration_section
 from csasn.evidence.comparison import UNITS_COMPARED, Comparison, PairedTest, compare, paired_tests
 from csasn.evidence.coverage import coverage
 from csasn.evidence.decision import biopsies, decision_curves
 from csasn.evidence.estimates import Resampled, resample
+from csasn.evidence.explanations import explanations_content
+from csasn.evidence.gated_attention import NODULES, aggregations_content
 from csasn.evidence.generalisation import beside, remember, remembered
 from csasn.evidence.heterogeneity import heterogeneity
 from csasn.evidence.metric_panel import too_few
 from csasn.evidence.record import EVERY_SITE, Record, Scope
-from csasn.evidence.scrutiny import scrutinise
+from csasn.evidence.run_tables import RunTables, read_tables
+from csasn.evidence.shortcut_audit import shortcuts_content
+from csasn.evidence.similar import similar_content
 from csasn.evidence.statistics.intervals import clustered_wilson, predictive_value_interval, wilson
 from csasn.evidence.statistics.metrics import confusion_matrix, counts_at
 from csasn.evidence.subgroups import subgroups
@@ -33,10 +39,8 @@ from csasn.threads import one_thread
 from csasn.units import (
     MAIN_MODEL,
     MALIGNANCY,
-    UNITS,
     Unit,
     models_of,
-    per_unit,
     tested_rows,
     units_of,
 )
@@ -61,25 +65,29 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: pl.DataFrame, manifest: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
+    tables: Mapping[Unit, pl.DataFrame],
+    calibration: Calibration,
+    manifest: pl.DataFrame,
+    classes: ClassList,
+    settings: EvaluateSettings,
 ) -> Evaluation:
     """CSASN per patient, nodule and image, pooled and by site; baselines per patient and image, pooled.
+
+    `tables` are those of `per_unit`; thresholds and temperatures are those of `calibration`, none is fitted here.
 
     Partition "test" pools the out-of-fold rows, so that every unit was read by a model that had not seen its patient.
     Raises BadInputError where the predictions or a setting that names classes do not fit the manifest.
     """
     records: list[Record] = []
-    points: list[OperatingPoint] = []
+    points = list(calibration.operating_points)
     comparisons: list[Comparison] = []
-    tables: dict[Unit, pl.DataFrame] = {unit: per_unit(predictions, classes, unit=unit) for unit in UNITS}
     declared = _declared(tables["patient"], classes, settings)
     patients: Tables = {}
     by_site: list[Resampled] = []
     for unit, table in tables.items():
-        points += (own := freeze(table, classes, unit=unit))
         whole: Tables = {}
         for model in models_of(table) if unit in UNITS_COMPARED else [MAIN_MODEL]:
-            at = [point for point in own if point.model == model]
+            at = [point for point in points if (point.unit, point.model) == (unit, model)]
             for scope, test in _places(tested_rows(table, model), model, unit):
                 full = model == MAIN_MODEL and unit == "patient" and scope.site == EVERY_SITE
                 found = resample(scope, test, classes, settings, brief=not full)
@@ -104,24 +112,27 @@ def evaluate(
         subgroups=subgroups(
             patients[MAIN_MODEL][1], called[MAIN_MODEL], manifest, classes, confidence=settings.confidence
         ),
-        **_of_probabilities(main, manifest, classes, settings),
+        **_of_probabilities(main, calibration, manifest, classes, settings),
     )
 
 
 def _of_probabilities(
-    main: pl.DataFrame, manifest: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
+    main: pl.DataFrame,
+    calibration: Calibration,
+    manifest: pl.DataFrame,
+    classes: ClassList,
+    settings: EvaluateSettings,
 ) -> dict[str, dict[str, Any]]:
     """Calibration, prediction sets and decisions of CSASN per patient, after each fold's temperature."""
-    fitted = temperatures(main, classes)
+    fitted, sets = list(calibration.temperatures), calibration.prediction_sets
     warm = tempered(main, classes, fitted)
     test = tested_rows(warm, MAIN_MODEL)
-    promises = certificate(warm, classes, alpha=settings.set_alpha, together=settings.calibrated_together)
     return {
         "calibration": calibration_section(tested_rows(main, MAIN_MODEL), test, fitted, classes, settings),
         "prediction_sets": {
-            "alpha": settings.set_alpha,
-            "certificate": promises,
-            "coverage": coverage(test, classes, promises, alpha=settings.set_alpha, confidence=settings.confidence),
+            "alpha": sets.alpha,
+            "certificate": list(sets.thresholds),
+            "coverage": coverage(test, classes, sets.thresholds, alpha=sets.alpha, confidence=settings.confidence),
         },
         "decision": {
             "curves": decision_curves(test, manifest, classes, settings),
@@ -256,15 +267,34 @@ def evaluate_run(run: Run, *, beside_run: Run | None = None) -> Path:
     """
     run.require("split.csv")
     other = beside_run or remembered(run)
-    predictions = pl.read_parquet(run.require("predictions.parquet"))
-    found = evaluate(predictions, run.manifest(), run.classes(), run.configuration.evaluate)
+    tables = read_tables(run)
+    found = evaluate(tables.by_unit, tables.calibration, tables.manifest, tables.classes, run.configuration.evaluate)
     content = {name: _plain(getattr(found, name)) for name in Evaluation.__slots__}
     content["beside"] = _plain(beside(run, other)) if other is not None else None
     remember(run, other)
     write_json(run.path("metrics.json"), content)
-    written = ("metrics.json", *scrutinise(run))
-    run.finish("evaluate", inputs=("predictions.parquet", "split.csv"), outputs=written)
+    written = ("metrics.json", *write_sections(tables))
+    run.finish("evaluate", inputs=("predictions.parquet", "split.csv", "calibration.json"), outputs=written)
     return run.path("metrics.json")
+
+
+def write_sections(tables: RunTables) -> tuple[str, ...]:
+    """Write what stands in files of its own, where the run's stages allow it; the names of the files written."""
+    run = tables.run
+    contents: dict[str, object] = {}
+    stages = run.stages()
+    if has_embeddings(run):
+        contents["abstention.json"] = abstention_content(tables)
+        contents["similar.json"] = similar_content(tables)
+    if NODULES in str(stages.get("predict")):
+        contents["aggregations.json"] = aggregations_content(tables)
+    if "audit" in stages:
+        contents["shortcuts.json"] = shortcuts_content(run)
+    if "explain" in stages:
+        contents["explanations.json"] = explanations_content(run)
+    for name, content in contents.items():
+        write_json(run.path(name), content)
+    return tuple(contents)
 
 
 def _plain(content: Any) -> Any:

@@ -1,5 +1,7 @@
 """A nodule's images put together in two ways, on the same nodules: mean of logits, and gated attention."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from csasn.config import EvaluateSettings
@@ -7,34 +9,33 @@ from csasn.evidence.comparison import METRICS_COMPARED, difference_of
 from csasn.evidence.estimates import resample
 from csasn.evidence.metric_panel import EVERY_CLASS
 from csasn.evidence.record import EVERY_SITE, Scope
-from csasn.runs import Run
+from csasn.evidence.run_tables import RunTables
 from csasn.schema import GATED_ATTENTION, ClassList
-from csasn.units import MAIN_MODEL, MALIGNANCY, per_unit, tested_rows
+from csasn.units import MAIN_MODEL, MALIGNANCY, Unit, tested_rows
 
 NODULES = "nodules.parquet"
 MEAN = "mean of logits"
 FIGURES = (*((EVERY_CLASS, metric) for metric in METRICS_COMPARED), (MALIGNANCY, "auroc"))
 
 
-def aggregations_content(run: Run) -> dict[str, object]:
+def aggregations_content(tables: RunTables) -> dict[str, object]:
     """Everything of aggregations.json: each figure by both ways, and gated attention minus the mean, per nodule.
 
     Differences share their bootstrap draws of patients. Of nodules with one image, attention has nothing to weigh: the
     two ways then differ by the heads alone.
     """
-    predictions = pl.read_parquet(run.require("predictions.parquet"))
-    attended = pl.read_parquet(run.require(NODULES))
-    return aggregations(predictions, attended, run.classes(), run.configuration.evaluate)
+    attended = pl.read_parquet(tables.run.require(NODULES))
+    return aggregations(tables.by_unit, attended, tables.classes, tables.run.configuration.evaluate)
 
 
 def aggregations(
-    predictions: pl.DataFrame, attended: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
+    by_unit: Mapping[Unit, pl.DataFrame], attended: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
 ) -> dict[str, object]:
-    """The same from image predictions and the attended nodules."""
-    images = tested_rows(predictions, MAIN_MODEL)
+    """The same from the tables of images and nodules, as `per_unit` gives them, and the attended nodules."""
+    images = tested_rows(by_unit["image"], MAIN_MODEL)
     n_images = images.group_by("nodule_id").len()["len"]
     both = {
-        MEAN: tested_rows(per_unit(predictions, classes, unit="nodule"), MAIN_MODEL),
+        MEAN: tested_rows(by_unit["nodule"], MAIN_MODEL),
         GATED_ATTENTION: tested_rows(attended, GATED_ATTENTION),
     }
     found = {

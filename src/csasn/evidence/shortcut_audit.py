@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 from scipy.special import expit
 
-from csasn.evidence.abstention import read_embeddings
+from csasn.calibration.calibrate import EMBEDDINGS
+from csasn.calibration.embeddings import read_embeddings
 from csasn.evidence.statistics.leaks import Question, leaks, site_readable, within_sites_auroc
 from csasn.runs import Run
 
@@ -93,7 +94,7 @@ def _site_readable(run: Run) -> list[dict[str, object]]:
     """A record a fold, of its test patients' mean embeddings by its own model; no fold mixes two models' spaces."""
     found = []
     for fold in sorted(run.split()["fold"].unique().to_list()):
-        test = read_embeddings(run, "embeddings", fold).filter(pl.col("partition") == "test")
+        test = read_embeddings(run, EMBEDDINGS, fold).filter(pl.col("partition") == "test")
         patients = test.group_by("patient_id", maintain_order=True).agg(pl.col("site").first(), pl.col("embedding"))
         embedding = np.stack([np.mean(each.to_numpy(), axis=0) for each in patients["embedding"]])
         answer = site_readable(

@@ -6,32 +6,34 @@ import numpy as np
 import polars as pl
 
 from csasn.arrays import Array
+from csasn.calibration.calibrate import EMBEDDINGS
+from csasn.calibration.embeddings import read_embeddings
 from csasn.calibration.novelty import column_scale, on_sphere
-from csasn.evidence.abstention import read_embeddings
-from csasn.runs import Run
+from csasn.evidence.run_tables import RunTables
 from csasn.schema import rare_classes
-from csasn.units import MAIN_MODEL, per_unit, tested_rows, units_of
+from csasn.units import MAIN_MODEL, tested_rows, units_of
 
 OF_A_NODULE = ("site", "patient_id", "nodule_id", "image_path", "reference")
 
 
-def similar_content(run: Run) -> dict[str, object]:
+def similar_content(tables: RunTables) -> dict[str, object]:
     """Everything of similar.json: each test nodule of a rare class read as another, and what lay near it in training.
 
     Nearness is the cosine of mean embeddings by the fold's own model, standardised on its training nodules; of a
     patient only the nearest nodule is told. Errors stand in the order of their probability for the reference class.
     """
-    errors = _rare_errors(run)
+    run = tables.run
+    errors = _rare_errors(tables)
     n_similar, found = run.configuration.explain.n_similar, []
     for fold in errors["fold"].unique().sort().to_list():
-        nodules = nodules_of(read_embeddings(run, "embeddings", fold))
+        nodules = nodules_of(read_embeddings(run, EMBEDDINGS, fold))
         train, test = (nodules.filter(pl.col("partition") == part) for part in ("train", "test"))
         own = errors.filter(pl.col("fold") == fold)
         asked = own.select("nodule_id").join(test, on="nodule_id", validate="1:1", maintain_order="left")
         cosine = cosines(_points(asked), _points(train))
         found += list(_told(own, train, cosine, n_similar))
     return {
-        "rare_classes": list(rare_classes(run.manifest())),
+        "rare_classes": list(rare_classes(tables.manifest)),
         "n_similar": n_similar,
         "errors": sorted(found, key=lambda each: (each["p_reference"], each["nodule_id"])),
     }
@@ -62,10 +64,10 @@ def _points(nodules: pl.DataFrame) -> Array:
     return np.asarray(nodules["embedding"].to_numpy(), dtype=np.float64)
 
 
-def _rare_errors(run: Run) -> pl.DataFrame:
+def _rare_errors(tables: RunTables) -> pl.DataFrame:
     """Test nodules of a rare class that CSASN read as another: fold, keys, reference, predicted, p_reference."""
-    classes, predictions = run.classes(), pl.read_parquet(run.require("predictions.parquet"))
-    nodules = tested_rows(per_unit(predictions, classes, unit="nodule"), MAIN_MODEL)
+    classes = tables.classes
+    nodules = tested_rows(tables.by_unit["nodule"], MAIN_MODEL)
     units = units_of(nodules, classes)
     predicted = units.y_prob.argmax(axis=1)
     read = nodules.select("fold", "site", "patient_id", "nodule_id", "image_path", reference=pl.col("subtype"))
@@ -74,7 +76,7 @@ def _rare_errors(run: Run) -> pl.DataFrame:
         p_reference=pl.Series(units.y_prob[np.arange(len(nodules)), units.y_true]),
         wrong=pl.Series(units.known & (predicted != units.y_true)),
     )
-    return read.filter("wrong", pl.col("reference").is_in(list(rare_classes(run.manifest()))))
+    return read.filter("wrong", pl.col("reference").is_in(list(rare_classes(tables.manifest))))
 
 
 def _told(errors: pl.DataFrame, train: pl.DataFrame, cosine: Array, n_similar: int) -> Iterator[dict[str, object]]:

@@ -37,8 +37,11 @@ class Draws:
         return np.asarray(self.flip | (self.rotation_deg != 0) | (self.scale != 1))
 
 
-def draw(settings: AugmentationSettings, image_numbers: NDArray[np.int64], *, seed: int, epoch: int) -> Draws:
-    """One draw an image: a function of (seed, epoch, image number) alone, whatever batch the image is in."""
+def draw(settings: AugmentationSettings, image_numbers: NDArray[np.uint64], *, seed: int, epoch: int) -> Draws:
+    """One draw an image: a function of (seed, epoch, image number) alone, whatever batch the image is in.
+
+    `image_numbers` (B,) are `PixelStore.numbers`, which come from the content.
+    """
     column = dict(zip(_COLUMNS, _hashed(image_numbers, seed=seed, epoch=epoch), strict=True))
     uniform = {name: (bits >> np.uint64(11)) * 2.0**-53 for name, bits in column.items()}
 
@@ -92,12 +95,11 @@ def apply(images: Tensor, draws: Draws) -> Tensor:
     return images.clamp(0, 1)
 
 
-def _hashed(image_numbers: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.uint64]:
+def _hashed(image_numbers: NDArray[np.uint64], *, seed: int, epoch: int) -> NDArray[np.uint64]:
     """64 hashed bits per column and image, (7, B): SplitMix64 (Steele 2014) as a counter-based generator."""
     start = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    numbers = np.asarray(image_numbers).astype(np.uint64)
     counters = np.arange(1, len(_COLUMNS) + 1, dtype=np.uint64)[:, None]
-    return _mixed(_mixed(start ^ _mixed(numbers))[None, :] + counters * _GOLDEN)
+    return _mixed(_mixed(start ^ _mixed(image_numbers))[None, :] + counters * _GOLDEN)
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

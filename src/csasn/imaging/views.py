@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 class ViewSource:
     """Pixels and the fixed list of views of each picture: the plain one, its mirror, then augmented ones.
 
-    View v of a picture is the same whoever asks: its random draw depends on the seed, v and the picture's row.
+    View v of a picture is the same in any cohort: its random draw depends on the seed, v and the content hash alone.
     """
 
     store: PixelStore
@@ -38,8 +38,8 @@ class ViewSource:
             return images
         if view == MIRRORED_VIEW:
             return images.flip(-1)
-        return apply(images, draw(self.augmentation, rows, seed=self.seed, epoch=view))
+        return apply(images, draw(self.augmentation, self.store.numbers[rows], seed=self.seed, epoch=view))
 
     def key(self) -> str:
-        """What the views depend on, as a string for hashing."""
-        return json.dumps([self.store.key, self.n_views, self.augmentation.model_dump(), self.seed])
+        """What a view depends on besides the picture and the view's number, as a string for hashing."""
+        return json.dumps([self.store.key, self.augmentation.model_dump(), self.seed])

@@ -123,7 +123,8 @@ def batch_inputs(
     with phases("augment"):
         # Epochs beyond the cached views, so that fine-tuning shows changes that the frozen stage has not seen.
         later = inputs.source.n_views + epoch
-        draws = draw(configuration.augmentation, store_rows, seed=configuration.fit.seed, epoch=later)
+        numbers = inputs.source.store.numbers[store_rows]
+        draws = draw(configuration.augmentation, numbers, seed=configuration.fit.seed, epoch=later)
         images = apply(images, draws)
         if mix is not None and mix.box is not None:
             images = pasted(images[own], images[other], mix.box)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from csasn.calibration.calibrate import calibrate_run
 from csasn.cohort.split import split_run
 from csasn.errors import CsasnError, StoppedError
 from csasn.evidence.evaluate import evaluate_run
@@ -17,7 +18,7 @@ from csasn.progress import Log, Progress
 from csasn.runs import Run, create_run, open_run
 from csasn.study.suite import Resolved
 
-STAGES_OF_UNIT = ("split", "fit", "predict", "evaluate")
+STAGES_OF_UNIT = ("split", "fit", "predict", "calibrate", "evaluate")
 FAILURE = "failure.txt"
 CACHE = "cache"
 
@@ -80,6 +81,7 @@ def do_unit(folder: Path, progress: Progress, log: Log) -> Outcome:
             "split": lambda: split_run(run),
             "fit": lambda: fit_run(run, progress=progress, log=log),
             "predict": lambda: predict_run(run, progress=progress),
+            "calibrate": lambda: calibrate_run(run),
             "evaluate": lambda: evaluate_run(run),
         }
         for name in STAGES_OF_UNIT:

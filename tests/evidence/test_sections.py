@@ -11,59 +11,28 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from csasn.evidence.abstention import COVERAGES, LEAST_PROBABILITY, abstention_content, novelties
-from csasn.evidence.evaluate import evaluate_run
-from csasn.evidence.scrutiny import scrutinise
+from csasn.evidence.evaluate import write_sections
 from csasn.evidence.shortcut_audit import shortcuts_content
 from csasn.evidence.similar import similar_content
 from csasn.runs import Run
-from csasn.schema import ALTERED_COLUMNS, STATISTICS
+from csasn.schema import ALTERED_COLUMNS
+from tests.support.evaluation import calibrated, evaluate_run
+from tests.support.synthetic_readings import (
+    FOLDS,
+    RARE,
+    STRANGE,
+    WIDTH,
+    embedded,
+    outputs_of,
+    with_abstention,
+    with_embeddings,
+)
 from tests.support.synthetic_run import make_run
-
-FOLDS, RARE, WIDTH = (0, 1, 2), ("FTC", "MTC", "ATC"), 6
-STRANGE = "P0010"  # a patient whose embedding and pictures lie far from all others
-
-
-def partition_of(table: pl.DataFrame, fold: int) -> pl.Series:
-    """Test in the patient's fold, tuning in the next, as synthetic_run's predictions have it; train in the third."""
-    place = (fold - table["patient_id"].rank("dense").cast(pl.Int64)) % 3
-    return place.replace_strict({0: "test", 1: "tuning", 2: "train"}).alias("partition")
-
-
-def embedded(table: pl.DataFrame, fold: int, *, seed: int) -> pl.DataFrame:
-    """Every image with energy and embedding by one fold's model; classes apart, one patient strange."""
-    rng = np.random.default_rng([seed, fold])
-    y = table["subtype"].replace_strict({"benign": 0, "PTC": 1, "FTC": 2, "MTC": 3, "ATC": 4}).to_numpy()
-    points = rng.normal(size=(len(table), WIDTH)) + 5 + 1.5 * np.eye(WIDTH)[y]
-    points[(table["patient_id"] == STRANGE).to_numpy()] += 30 * rng.normal(size=WIDTH)
-    return table.select(
-        partition_of(table, fold),
-        "image_path",
-        pl.Series("energy", rng.normal(size=len(table)) + 0.3 * y),
-        pl.Series("embedding", points.astype(np.float32), dtype=pl.Array(pl.Float32, WIDTH)),
-    )
-
-
-def looks(paths: pl.DataFrame, *, seed: int) -> pl.DataFrame:
-    """Statistics of pictures, drawn."""
-    drawn = np.random.default_rng(seed).normal(size=(len(paths), len(STATISTICS)))
-    return paths.with_columns(pl.Series(name, column) for name, column in zip(STATISTICS, drawn.T, strict=True))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    made = make_run(tmp_path_factory.mktemp("scrutiny"))
-    table, names = made.manifest(), ["predictions.parquet", "image_statistics.parquet"]
-    strange = pl.when(pl.col("image_path").is_in(table.filter(pl.col("patient_id") == STRANGE)["image_path"].to_list()))
-    statistics = looks(table.select("image_path"), seed=1)
-    statistics.with_columns(strange.then(40.0).otherwise(name).alias(name) for name in STATISTICS).write_parquet(
-        made.path(names[1])
-    )
-    made.path("embeddings").mkdir()
-    for fold in FOLDS:
-        names.append(f"embeddings/fold{fold}.parquet")
-        embedded(table, fold, seed=2).write_parquet(made.path(names[-1]))
-    made.finish("predict", inputs=("split.csv",), outputs=tuple(names))
-    return made
+    return with_embeddings(make_run(tmp_path_factory.mktemp("sections")))
 
 
 def patients_of(run: Run, column: str = "energy") -> pl.DataFrame:
@@ -81,7 +50,7 @@ def patients_of(run: Run, column: str = "energy") -> pl.DataFrame:
 
 
 def test_what_a_threshold_refuses_is_counted_patient_by_patient(run: Run) -> None:
-    found = abstention_content(run)
+    found = abstention_content(calibrated(run))
     assert (found["asked"], found["recognised"], found["abstained_fraction"]) == (False, [], 0.05)
     patients, beyond = patients_of(run), []
     for fold in FOLDS:
@@ -103,7 +72,7 @@ def test_what_a_threshold_refuses_is_counted_patient_by_patient(run: Run) -> Non
 
 
 def test_a_patient_far_from_all_others_is_refused_by_every_detector_that_looks_there(run: Run) -> None:
-    table = novelties(run, "embeddings", FOLDS)
+    table = novelties(calibrated(run), "embeddings", FOLDS)
     assert table["unit"].n_unique() == len(table) == 144
     own = table.filter(pl.col("unit") == STRANGE)
     assert all(own[name].item() > own[f"threshold_{name}"].item() for name in ("mahalanobis", "neighbours", "gate"))
@@ -126,12 +95,12 @@ def test_neighbours_are_the_tenth_nearest_training_image(run: Run) -> None:
     expected = (
         parts["test"].select("patient_id", pl.Series("far", standard)).group_by("patient_id").mean().sort("patient_id")
     )
-    found = novelties(run, "embeddings", FOLDS).filter(pl.col("fold") == 1).sort("unit")
+    found = novelties(calibrated(run), "embeddings", FOLDS).filter(pl.col("fold") == 1).sort("unit")
     np.testing.assert_allclose(found["neighbours"].to_numpy(), expected["far"].to_numpy(), rtol=1e-6)
 
 
 def test_risk_falls_or_rises_with_what_is_kept(run: Run) -> None:
-    found: Any = abstention_content(run)["risk_coverage"]
+    found: Any = abstention_content(calibrated(run))["risk_coverage"]
     evaluate_run(run)
     confusion = np.array(json.loads(run.path("metrics.json").read_text())["confusion"]["patient"]["counts"])
     error = 1 - np.trace(confusion) / confusion.sum()
@@ -146,31 +115,9 @@ def test_risk_falls_or_rises_with_what_is_kept(run: Run) -> None:
     run.finish("predict", inputs=("split.csv",), outputs=outputs_of(run))
 
 
-def outputs_of(run: Run) -> tuple[str, ...]:
-    return ("predictions.parquet", "image_statistics.parquet", *(f"embeddings/fold{fold}.parquet" for fold in FOLDS))
-
-
 def test_refusal_is_measured_on_classes_left_out_and_on_foreign_pictures(run: Run) -> None:
-    written = []
-    for name in RARE:
-        run.path(f"abstention/without-{name}").mkdir(parents=True)
-        for fold in FOLDS:
-            written.append(f"abstention/without-{name}/fold{fold}.parquet")
-            embedded(run.manifest(), fold, seed=5).write_parquet(run.path(written[-1]))
-    pictures = pl.DataFrame({"group": ["noise"] * 20, "image_path": [f"{n}.png" for n in range(20)]})
-    looks(pictures, seed=6).write_parquet(run.path("abstention/foreign_statistics.parquet"))
-    run.path("abstention/foreign").mkdir()
-    written.append("abstention/foreign_statistics.parquet")
-    energies = np.random.default_rng(7).normal(2.0, 1.0, (3, 20))
-    for fold in FOLDS:
-        written.append(f"abstention/foreign/fold{fold}.parquet")
-        points = np.full((20, WIDTH), 5.0, dtype=np.float32)
-        pictures.rename({"group": "partition"}).with_columns(
-            pl.Series("energy", energies[fold]),
-            pl.Series("embedding", points, dtype=pl.Array(pl.Float32, WIDTH)),
-        ).write_parquet(run.path(written[-1]))
-    run.finish("abstention", inputs=("split.csv",), outputs=tuple(written))
-    found: Any = abstention_content(run)
+    with_abstention(run)
+    found: Any = abstention_content(calibrated(run))
     rows = {(row["kind"], row["novel"], row["detector"]): row for row in found["recognised"]}
     assert found["asked"]
     assert len(rows) == (3 + 1) * 5
@@ -202,7 +149,7 @@ def test_refusal_is_measured_on_classes_left_out_and_on_foreign_pictures(run: Ru
 
 
 def test_a_rare_nodule_read_wrongly_is_told_with_the_training_nodules_nearest_to_it(run: Run) -> None:
-    found: Any = similar_content(run)
+    found: Any = similar_content(calibrated(run))
     assert (found["rare_classes"], found["n_similar"]) == (list(RARE), 4)
     frame = pl.read_parquet(run.path("predictions.parquet"))
     main = frame.filter(pl.col("model") == "csasn", pl.col("partition") == "test")
@@ -297,9 +244,9 @@ def test_the_audit_alarms_where_marks_or_border_tell_and_is_silent_where_they_do
 
 def test_each_file_is_written_where_its_stage_is_done(run: Run, tmp_path: Path) -> None:
     bare = make_run(tmp_path, counts={"benign": 12, "PTC": 9})
-    assert scrutinise(bare) == ()
+    assert write_sections(calibrated(bare)) == ()
     run.finish("predict", inputs=("split.csv",), outputs=outputs_of(run))
-    assert scrutinise(run) == ("abstention.json", "similar.json")
+    assert write_sections(calibrated(run)) == ("abstention.json", "similar.json")
     altered(run, marks=0.0, border=0.0)
-    assert scrutinise(run) == ("abstention.json", "similar.json", "shortcuts.json")
+    assert write_sections(calibrated(run)) == ("abstention.json", "similar.json", "shortcuts.json")
     assert json.loads(run.path("shortcuts.json").read_text())["alarm"] is False
