@@ -9,7 +9,7 @@ from csasn.stages import STAGES
 from docs.pictures.svg import MARGIN, Picture
 
 OUT = Path(__file__).with_name("run.svg")
-WIDTH, GAP, RISE, HEIGHT, LEFT = 760, 14, 46, 58, 92
+WIDTH, GAP, RISE, HEIGHT, LEFT = 800, 10, 46, 58, 92
 COHORT = ("csasn ingest, or csasn simulate", "manifest.parquet, ledger.csv, certificate.json")
 FILES = {  # what each stage writes, the most important first
     "split": "split.csv, config.toml",
@@ -84,8 +84,8 @@ def _centres(n: int) -> list[float]:
 def _box(picture: Picture, centre: float, y: float, width: float, title: str, files: str, *, kind: str = "box") -> None:
     """A box of one line in bold and one of file names."""
     picture.box(centre - width / 2, y, width, HEIGHT, kind=kind)
-    picture.text(centre, y + 25, title, bold=True, anchor="middle", room=width - 12)
-    picture.text(centre, y + 46, files, quiet=True, anchor="middle", size=14, room=width - 12)
+    picture.text(centre, y + 25, title, bold=True, anchor="middle", room=width - 8)
+    picture.text(centre, y + 46, files, quiet=True, anchor="middle", size=14, room=width - 8)
 
 
 if __name__ == "__main__":
