@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
-CHECKED := src tests $(wildcard benchmarks examples)
+CHECKED := src tests $(wildcard benchmarks examples docs)
 
 # Pretrained weights and real images beside the checkout are used where they exist.
 export CSASN_WEIGHTS ?= $(abspath $(wildcard ../shared/weights))
@@ -12,7 +12,7 @@ export CSASN_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint bench gpu soak clean
+.PHONY: help install demo test lint docs pages bench gpu soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,15 @@ lint: $(STAMP) ## style, types, and the walls between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP) ## build the documentation into site/; a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Wrote the documentation: $(CURDIR)/site/index.html"
+
+pages: $(STAMP) ## write again the pictures and the page of commands that are made from the source
+	$(BIN)/python -m docs.pictures.house
+	$(BIN)/python -m docs.pictures.run
+	$(BIN)/python -m docs.reference.command_line
+
 bench: $(STAMP) ## run every benchmark
 	@test -n "$(BENCHMARKS)" || { echo "benchmarks/ holds no benchmark." >&2; exit 1; }
 	@set -e; for each in $(BENCHMARKS); do echo "== $$each"; $(BIN)/python $$each; done
@@ -53,5 +62,5 @@ soak: $(STAMP) ## the slow tests
 	$(BIN)/pytest -m slow
 
 clean: ## remove the environment, the demo and every cache
-	rm -rf $(VENV) demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

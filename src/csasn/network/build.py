@@ -15,7 +15,7 @@ SINGLE_BRANCH = {"cnn-only": "cnn", "vit-only": "vit"}
 def build_network(settings: NetworkSettings, classes: ClassList, weights: str = "none", *, size_px: int = 224) -> Csasn:
     """CSASN for images (B, 1, size_px, size_px): branches with pretrained weights, a fresh head for these classes.
 
-    `weights` is a folder with <timm name>.safetensors, "hub", "none" or "auto", as `fit.weights` has it. Raises
+    `weights` is a folder with `<timm name>.safetensors`, "hub", "none" or "auto", as `fit.weights` has it. Raises
     WeightsError where weights are missing or do not fit, BadInputError where timm has no such network.
     """
     branches, _ = build_branches(settings, weights=weights, size_px=size_px)

