@@ -1,7 +1,7 @@
 """Abstention, evaluated: are untrained types and foreign pictures recognised, and what does abstaining cost?"""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -58,7 +58,40 @@ class Abstained:
     n: int
 
 
-def abstention_content(run: Run) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskCurve:
+    """Risk (share read wrongly among patients kept) at each coverage, and the area under it over all patients."""
+
+    risk: Sequence[float]
+    area: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abstention:
+    """Everything of abstention.json; `risk_coverage` has `coverage`, `n` (patients) and a curve a detector."""
+
+    abstained_fraction: float
+    asked: bool
+    recognised: Sequence[Recognised]
+    abstained: Sequence[Abstained]
+    risk_coverage: Mapping[str, RiskCurve | Sequence[float] | int]
+
+    def curves(self) -> dict[str, RiskCurve]:
+        """The curve of each detector, and of the least probability."""
+        return {name: each for name, each in self.risk_coverage.items() if isinstance(each, RiskCurve)}
+
+    def coverages(self) -> Sequence[float]:
+        """The shares of patients kept at which each curve has its risk."""
+        coverages = self.risk_coverage["coverage"]
+        return coverages if isinstance(coverages, Sequence) else ()
+
+    def n_in_curves(self) -> int:
+        """Patients that the curves are of: those of known class."""
+        n = self.risk_coverage["n"]
+        return n if isinstance(n, int) else 0
+
+
+def abstention_content(run: Run) -> Abstention:
     """Everything of abstention.json: from embeddings, statistics and, where `csasn abstention` ran, abstention/."""
     settings, folds = run.configuration, sorted(run.split()["fold"].unique().to_list())
     known = novelties(run, "embeddings", folds)
@@ -72,13 +105,13 @@ def abstention_content(run: Run) -> dict[str, object]:
         for group in foreign["target"].unique(maintain_order=True).to_list():
             both = pl.concat([known, foreign.filter(pl.col("target") == group)])
             recognised += _recognised("foreign", group, "image", both, _is(both, group), settings)
-    return {
-        "abstained_fraction": settings.novelty.abstained_fraction,
-        "asked": asked,
-        "recognised": [asdict(each) for each in recognised],
-        "abstained": [asdict(each) for each in _abstained(known)],
-        "risk_coverage": _risk_coverage(run, known),
-    }
+    return Abstention(
+        abstained_fraction=settings.novelty.abstained_fraction,
+        asked=asked,
+        recognised=recognised,
+        abstained=list(_abstained(known)),
+        risk_coverage=_risk_coverage(run, known),
+    )
 
 
 def novelties(run: Run, folder: str, folds: Sequence[int]) -> pl.DataFrame:
@@ -228,7 +261,7 @@ def _abstained(known: pl.DataFrame) -> Iterator[Abstained]:
             yield Abstained(detector=detector, target=target, share=k / n, low=low, high=high, n_abstained=k, n=n)
 
 
-def _risk_coverage(run: Run, known: pl.DataFrame) -> dict[str, object]:
+def _risk_coverage(run: Run, known: pl.DataFrame) -> dict[str, RiskCurve | Sequence[float] | int]:
     """Risk (share read wrongly among patients kept) at 96 coverages by detector, with the area under it.
 
     Patients of unknown class are left out: whether they were read wrongly is not known.
@@ -244,10 +277,13 @@ def _risk_coverage(run: Run, known: pl.DataFrame) -> dict[str, object]:
     )
     joined = read.join(known, on="unit", validate="1:1").filter("is_known").sort("unit")
     wrong = joined["wrong"].to_numpy()
-    curves: dict[str, object] = {"coverage": COVERAGES.round(2).tolist(), "n": len(joined)}
+    curves: dict[str, RiskCurve | Sequence[float] | int] = {
+        "coverage": COVERAGES.round(2).tolist(),
+        "n": len(joined),
+    }
     for name in (*DETECTORS, LEAST_PROBABILITY):
         novelty: Array = joined["doubt" if name == LEAST_PROBABILITY else name].to_numpy()
         coverage, risk = risk_coverage(wrong, novelty)
         places = np.searchsorted(coverage, COVERAGES - 1e-9).clip(max=len(risk) - 1)
-        curves[name] = {"risk": risk[places].tolist(), "area": float(risk.mean())}
+        curves[name] = RiskCurve(risk=risk[places].tolist(), area=float(risk.mean()))
     return curves
