@@ -1,6 +1,7 @@
 """Refusal of a cohort of twenty patients: thresholds, what is recognised, and the curve, again by plain loops."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def content(run: Run) -> dict[str, Any]:
             pl.Series("embedding", rng.normal(size=(4, WIDTH)), dtype=pl.Array(pl.Float32, WIDTH)),
         ).write_parquet(run.path(written[-1]))
     run.finish("abstention", inputs=("split.csv",), outputs=tuple(written))
-    found: dict[str, Any] = abstention_content(run)
+    found: dict[str, Any] = asdict(abstention_content(run))
     return found
 
 
