@@ -31,20 +31,26 @@ def read_document(path: Path, kind: type[D]) -> D:
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True, extra="forbid")
     except ValidationError as error:
-        wrong = {json_path(content, each["loc"]): each["msg"] for each in error.errors(include_url=False)}
+        wrong: dict[str, list[str]] = {}
+        for each in error.errors(include_url=False):
+            wrong.setdefault(json_path(content, each["loc"], missing=each["type"] == "missing"), []).append(each["msg"])
         raise BadInputError(
             f"{path} is not a document that this version of csasn reads ({kind.__name__}):\n"
-            f"{listing([f'{place}: {message}' for place, message in wrong.items()])}\n"
+            f"{listing([place + ': ' + '; '.join(messages) for place, messages in wrong.items()])}\n"
             "Restore it, or run the stage that writes it again."
         ) from None
 
 
-def json_path(content: object, place: Sequence[int | str]) -> str:
-    """A place in JSON content as text, "records[3].estimate"; parts that only name a type of a union are left out."""
+def json_path(content: object, place: Sequence[int | str], *, missing: bool = False) -> str:
+    """A place in JSON content as text: "records[3].estimate".
+
+    A part that is not in the content only names a type of a union, and is left out; the last one, where a field is
+    missing, is that field.
+    """
     text = ""
     for number, part in enumerate(place, start=1):
         if isinstance(part, int) and isinstance(content, list):
             text, content = f"{text}[{part}]", content[part]
-        elif isinstance(content, dict) and (part in content or number == len(place)):
+        elif isinstance(content, dict) and (part in content or (missing and number == len(place))):
             text, content = f"{text}.{part}", content.get(part)
     return text.removeprefix(".") or "the whole file"
