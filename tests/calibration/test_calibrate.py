@@ -119,7 +119,7 @@ def test_evaluate_asks_for_calibrate_first_and_refuses_a_changed_file(run: Run) 
     with pytest.raises(MismatchError, match="is not the file that stage `calibrate` wrote"):
         evaluate_run(run)
     run.finish("calibrate", inputs=("predictions.parquet",), outputs=(CALIBRATION,))
-    with pytest.raises(BadInputError, match=r"temperatures\.0\.temperature"):
+    with pytest.raises(BadInputError, match=r"temperatures\[0\]\.temperature"):
         evaluate_run(run)
 
 

@@ -87,7 +87,7 @@ def test_refusal_json_answers_for_every_class_and_foreign_group(refusal_folder: 
     assert noise[0]["auroc"] > 0.95
     own = [e for e in content["recognised"] if e["kind"] == "foreign" and e["novel"] not in ("noise", "photographs")]
     assert all(e["auroc"] < 0.75 for e in own)  # the run's own pictures are not foreign to it
-    curves = content["risk_coverage"]
+    curves = content["risk_coverage"]["curves"]
     ends = {curves[name]["risk"][-1] for name in (*DETECTORS, "least probability")}
     assert len(ends) == 1  # keeping everyone, every order makes the same errors
     everyone = [each for each in content["abstained"] if each["target"] == "all"]

@@ -121,7 +121,7 @@ def test_refusal_and_shortcuts_are_answered_for_every_patient(simulated_run: Pat
     everyone = [each for each in refusal["abstained"] if each["target"] == "all"]
     assert {each["n"] for each in everyone} == {40}
     assert all(each["low"] <= each["share"] <= each["high"] for each in refusal["abstained"])
-    assert len({curve["risk"][-1] for curve in refusal["risk_coverage"].values() if isinstance(curve, dict)}) == 1
+    assert len({curve["risk"][-1] for curve in refusal["risk_coverage"]["curves"].values()}) == 1
     assert [each["n_patients"] for each in shortcuts["variants"]] == [40] * 4
     assert [each["p"] is not None for each in shortcuts["questions"]][:2] == [True, True]
     assert [each["n_sites"] for each in shortcuts["site_readable"]] == [2, 2]

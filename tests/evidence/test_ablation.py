@@ -1,5 +1,6 @@
 """The verdict on a module: figures, exchange test, words and the picture's front against independent values."""
 
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def arm(name: str, **runs: Run) -> Arm:
 
 def test_a_worse_variant_shows_that_its_module_helps_and_a_better_one_that_it_hurts(runs: dict[str, Run]) -> None:
     for full, other, verdict, word in (("strong", "weak", "helps", "higher"), ("weak", "strong", "hurts", "lower")):
-        content = ablation_content([arm("full", one=runs[full]), arm("part", one=runs[other])], full="full")
+        content = asdict(ablation_content([arm("full", one=runs[full]), arm("part", one=runs[other])], full="full"))
         variant = content["variants"][1]
         assert variant["verdict"] == verdict
         assert variant["paragraph"].startswith(f"Part, against none: {verdict}. Macro AUROC of the full network is ")
@@ -52,7 +53,7 @@ def test_a_worse_variant_shows_that_its_module_helps_and_a_better_one_that_it_hu
 
 
 def test_a_variant_that_reads_alike_cannot_be_told(runs: dict[str, Run]) -> None:
-    content = ablation_content([arm("full", one=runs["strong"]), arm("same", one=runs["strong"])], full="full")
+    content = asdict(ablation_content([arm("full", one=runs["strong"]), arm("same", one=runs["strong"])], full="full"))
     told = content["variants"][1]
     assert told["verdict"] == "cannot be told"
     assert told["paragraph"].startswith(f"Part, against none: cannot be told with {content['n_patients']} patients.")
@@ -62,7 +63,7 @@ def test_a_variant_that_reads_alike_cannot_be_told(runs: dict[str, Run]) -> None
 
 def test_seeds_are_averaged_before_patients_are_judged(runs: dict[str, Run]) -> None:
     both = arm("full", one=runs["strong"], two=runs["again"])
-    content = ablation_content([both, arm("part", one=runs["weak"], two=runs["weak"])], full="full")
+    content = asdict(ablation_content([both, arm("part", one=runs["weak"], two=runs["weak"])], full="full"))
     figures = {(each["target"], each["metric"]): each["estimate"] for each in content["variants"][0]["figures"]}
     frames = [pl.read_parquet(run.path("predictions.parquet")) for run in both.runs.values()]
     columns = [f"probability_{name}" for name in CLASSES.names]
@@ -85,7 +86,9 @@ def test_seeds_are_averaged_before_patients_are_judged(runs: dict[str, Run]) -> 
 
 
 def test_mean_sensitivity_is_that_of_the_rare_classes(runs: dict[str, Run]) -> None:
-    figures = ablation_content([arm("full", one=runs["strong"]), arm("part")], full="full")["variants"][0]["figures"]
+    figures = asdict(ablation_content([arm("full", one=runs["strong"]), arm("part")], full="full"))["variants"][0][
+        "figures"
+    ]
     of_class = [each for each in figures if each["metric"] == "sensitivity" and each["target"] in ("FTC", "MTC", "ATC")]
     mean = next(each for each in figures if (each["target"], each["metric"]) == ("rare classes", "sensitivity"))
     assert mean["estimate"] == pytest.approx(np.mean([each["estimate"] for each in of_class]))
@@ -96,11 +99,11 @@ def test_mean_sensitivity_is_that_of_the_rare_classes(runs: dict[str, Run]) -> N
 
 def test_a_variant_is_compared_over_the_seeds_that_both_have(runs: dict[str, Run]) -> None:
     both, lone = arm("full", one=runs["strong"], two=runs["again"]), arm("part", one=runs["weak"])
-    alone = ablation_content([arm("full", one=runs["strong"]), lone], full="full")
-    content = ablation_content([both, lone], full="full")
+    alone = asdict(ablation_content([arm("full", one=runs["strong"]), lone], full="full"))
+    content = asdict(ablation_content([both, lone], full="full"))
     assert content["variants"][1]["differences"] == alone["variants"][1]["differences"]
     assert content["variants"][0]["figures"] != alone["variants"][0]["figures"]
-    nothing = ablation_content([arm("full"), lone], full="full")["variants"]
+    nothing = asdict(ablation_content([arm("full"), lone], full="full"))["variants"]
     assert (nothing[1]["verdict"], nothing[1]["differences"]) == ("", [])
 
 

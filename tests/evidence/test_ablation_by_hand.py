@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from csasn.config import EvaluateSettings
 from csasn.evidence.ablation import Arm, ArmReading, ablation_content, exchanged_p, mean_predictions, read_arm
 from csasn.evidence.run_differences import read_at
 from csasn.evidence.statistics.bootstrap import patient_weights
+from csasn.evidence.study import NOT_JUDGED
 from csasn.evidence.wording import ArmDifference, paragraph, reach, rounded_up, sentence
 from csasn.runs import Run
 from csasn.schema import ClassList
@@ -137,7 +139,7 @@ def arms_of(runs: dict[str, Run]) -> list[Arm]:
 
 @pytest.fixture(scope="module")
 def content(runs: dict[str, Run]) -> dict[str, Any]:
-    return ablation_content(arms_of(runs), full="full")
+    return asdict(ablation_content(arms_of(runs), full="full"))
 
 
 def test_what_a_study_holds(runs: dict[str, Run], content: dict[str, Any]) -> None:
@@ -222,12 +224,13 @@ def test_draws_are_enough_for_holms_strictest_step(runs: dict[str, Run]) -> None
                 folder=run.folder, configuration=run.configuration.model_copy(update={"evaluate": evaluate})
             )
         arms = [Arm(name=name, module="", instead="", runs={1: strict["strong"]}) for name in ("full", "one", "two")]
-        assert ablation_content(arms, full="full")["n_bootstrap"] == n_bootstrap
+        assert asdict(ablation_content(arms, full="full"))["n_bootstrap"] == n_bootstrap
 
 
 def test_a_study_without_a_finished_run_is_empty() -> None:
     arms = [Arm(name="full", module="", instead="", runs={})]
-    assert ablation_content(arms, full="full") == {"variants": [], "rare_classes": [], "n_patients": 0, "tirads": None}
+    assert ablation_content(arms, full="full") == NOT_JUDGED
+    assert (NOT_JUDGED.variants, NOT_JUDGED.n_patients, NOT_JUDGED.confidence) == ([], 0, None)
 
 
 def test_figures_that_never_vary_have_no_interval(tmp_path: Path) -> None:

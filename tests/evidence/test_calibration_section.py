@@ -18,21 +18,21 @@ def test_the_calibration_section_adds_up_and_the_population_moves_the_prevalence
     section = found.calibration
     for stage in ("raw", "tempered"):
         for target in ("all", "malignancy", *CLASSES.names):
-            bins = [each for each in section["reliability"] if (each.stage, each.target) == (stage, target)]
+            bins = [each for each in section.reliability if (each.stage, each.target) == (stage, target)]
             assert sum(each.n for each in bins) == 144
             assert all(each.low <= each.observed <= each.high for each in bins)
     records = {
         (each.target, each.metric): each for each in found.records if (each.unit, each.site) == ("patient", "all")
     }
-    for each in section["murphy"]:
+    for each in section.murphy:
         assert each.brier == pytest.approx(records[each.target, "brier"].estimate)
         assert each.brier == pytest.approx(each.reliability - each.resolution + each.uncertainty + each.within)
-    raw, tempered = section["corrections"]
+    raw, tempered = section.corrections
     assert raw.brier == pytest.approx(records["all", "brier"].estimate)
     assert raw.ece == pytest.approx(records["all", "ece"].estimate)
     assert tempered.nll < raw.nll  # these logits are too timid by design
-    assert sum(each.population for each in section["population"]) == pytest.approx(1)
-    benign = section["population"][0]
+    assert sum(each.population for each in section.population) == pytest.approx(1)
+    benign = section.population[0]
     assert benign.population == pytest.approx(0.95)
     assert benign.mean_after > benign.mean_before
     sensitivity, specificity = (records["malignancy", name].estimate for name in ("sensitivity", "specificity"))
@@ -45,6 +45,6 @@ def test_the_calibration_section_adds_up_and_the_population_moves_the_prevalence
 
 def test_without_a_declared_population_nothing_is_adjusted() -> None:
     found = evaluate(FRAME, TABLE, CLASSES, EvaluateSettings(n_bootstrap=100))
-    assert found.calibration["population"] == []
+    assert found.calibration.population == []
     assert not any(each.metric.endswith("_in_population") for each in found.records)
-    assert np.isfinite([each.temperature for each in found.calibration["temperatures"]]).all()
+    assert np.isfinite([each.temperature for each in found.calibration.temperatures]).all()

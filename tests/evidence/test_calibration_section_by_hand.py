@@ -13,7 +13,7 @@ from csasn.calibration.prevalence import declared_prevalence, shifted
 from csasn.calibration.temperature import Temperature, fit_temperature, nll, temperatures
 from csasn.config import EvaluateSettings
 from csasn.errors import BadInputError
-from csasn.evidence.calibration_section import ReliabilityBin, calibration_section
+from csasn.evidence.calibration_section import CalibrationSection, ReliabilityBin, calibration_section
 from csasn.evidence.statistics.reliability import ece, ece_norms, equal_mass_bins, murphy, reliability, top_label
 from csasn.schema import ClassList
 from csasn.units import per_unit
@@ -110,7 +110,7 @@ def nll_by_hand(logits: np.ndarray, y: np.ndarray, temperature: float) -> float:
 
 def tempered_units() -> list[Unit]:
     """The test patients after the temperature of their fold."""
-    of_fold = {each.fold: each.temperature for each in evaluation().calibration["temperatures"]}
+    of_fold = {each.fold: each.temperature for each in evaluation().calibration.temperatures}
     found = []
     for each in units("patient"):
         scaled = [p ** (1 / of_fold[each.fold]) for p in each.p]
@@ -119,7 +119,7 @@ def tempered_units() -> list[Unit]:
 
 
 def test_temperatures_are_the_best_for_their_tuning_patients() -> None:
-    told = evaluation().calibration["temperatures"]
+    told = evaluation().calibration.temperatures
     assert [each.fold for each in told] == [0, 1]
     for each in told:
         logits, y = logits_of("csasn", each.fold)
@@ -167,7 +167,7 @@ def expected_bins(stage: str, own: Sequence[Unit]) -> list[tuple[Any, ...]]:
 
 
 def test_the_reliability_of_both_stages() -> None:
-    told: list[ReliabilityBin] = evaluation().calibration["reliability"]
+    told: list[ReliabilityBin] = evaluation().calibration.reliability
     expected = expected_bins("raw", units("patient")) + expected_bins("tempered", tempered_units())
     assert [(each.stage, each.target, each.n) for each in told] == [(row[0], row[1], row[6]) for row in expected]
     for each, row in zip(told, expected, strict=True):
@@ -176,14 +176,14 @@ def test_the_reliability_of_both_stages() -> None:
 
 def test_parts_and_corrections_of_the_section() -> None:
     section = evaluation().calibration
-    assert [each.target for each in section["murphy"]] == ["malignancy", *NAMES]
-    for each in section["murphy"]:
+    assert [each.target for each in section.murphy] == ["malignancy", *NAMES]
+    for each in section.murphy:
         y, p, _ = sides(units("patient"), each.target)
         expected = murphy(each.target, np.array(y), np.array(p), np.array(bins_of(p)))
         names = ("brier", "reliability", "resolution", "uncertainty", "within", "n")
         assert [getattr(each, name) for name in names] == pytest.approx([getattr(expected, name) for name in names])
-    assert [each.stage for each in section["corrections"]] == ["raw", "tempered"]
-    for told, own in zip(section["corrections"], (units("patient"), tempered_units()), strict=True):
+    assert [each.stage for each in section.corrections] == ["raw", "tempered"]
+    for told, own in zip(section.corrections, (units("patient"), tempered_units()), strict=True):
         known = [each for each in own if each.subtype]
         truth = [NAMES.index(str(each.subtype)) for each in known]
         answers = [max(range(4), key=lambda k, p=each.p: p[k]) for each in known]
@@ -204,7 +204,7 @@ def test_the_declared_population_moves_each_class() -> None:
     for each in own:
         scaled = [p * POPULATION[name] / cohort[name] for p, name in zip(each.p, NAMES, strict=True)]
         moved.append([p / sum(scaled) for p in scaled])
-    told = evaluation().calibration["population"]
+    told = evaluation().calibration.population
     assert [each.target for each in told] == list(NAMES)
     for k, each in enumerate(told):
         assert (each.cohort, each.population) == pytest.approx((cohort[each.target], POPULATION[each.target]))
@@ -212,7 +212,7 @@ def test_the_declared_population_moves_each_class() -> None:
         assert each.mean_after == pytest.approx(sum(row[k] for row in moved) / len(own))
 
 
-def section_of(subtypes: Sequence[str | None], settings: EvaluateSettings) -> dict[str, Any]:
+def section_of(subtypes: Sequence[str | None], settings: EvaluateSettings) -> CalibrationSection:
     """The section of patients read with one set of probabilities."""
     table = pl.DataFrame(
         [
@@ -228,15 +228,15 @@ def section_of(subtypes: Sequence[str | None], settings: EvaluateSettings) -> di
 def test_what_lacks_patients_is_left_out_of_the_section() -> None:
     settings = EvaluateSettings(calibration_bins=2, population={"malignancy": 0.2})
     found = section_of(["benign", "PTC", "PTC", "benign", "FA"], settings)
-    assert [each.target for each in found["murphy"]] == ["malignancy", "benign", "PTC"]
-    assert {each.target for each in found["reliability"]} == {"all", "malignancy", "benign", "PTC"}
-    assert found["population"] == []  # FTC has no patient to be shifted from
+    assert [each.target for each in found.murphy] == ["malignancy", "benign", "PTC"]
+    assert {each.target for each in found.reliability} == {"all", "malignancy", "benign", "PTC"}
+    assert found.population == []  # FTC has no patient to be shifted from
     unknown = section_of([None, None, None], settings)
-    assert (unknown["murphy"], unknown["corrections"], unknown["reliability"], unknown["population"]) == ([],) * 4
+    assert (unknown.murphy, unknown.corrections, unknown.reliability, unknown.population) == ([],) * 4
     plain = EvaluateSettings(calibration_bins=2)
     whole = ["benign", "FA", "PTC", "FTC"]
-    assert section_of(whole, plain)["population"] == []
-    assert len(section_of(whole, settings)["population"]) == 4
+    assert section_of(whole, plain).population == []
+    assert len(section_of(whole, settings).population) == 4
 
 
 def test_a_declared_prevalence_by_hand() -> None:

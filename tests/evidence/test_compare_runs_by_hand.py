@@ -41,7 +41,7 @@ def last_images() -> tuple[pl.DataFrame, list[Unit]]:
 def test_mean_and_attention_on_the_same_nodules() -> None:
     rows, attended = last_images()
     attended_table = per_unit(rows, CLASSES, unit="image")
-    told = aggregations(by_unit(PREDICTIONS, CLASSES), attended_table, CLASSES, SETTINGS)
+    told = asdict(aggregations(by_unit(PREDICTIONS, CLASSES), attended_table, CLASSES, SETTINGS))
     n_images: dict[str, int] = {}
     for row in OWN:
         if row["partition"] == "test":
@@ -208,12 +208,12 @@ def test_the_larger_settings_of_two_runs_count(runs: tuple[Run, Run]) -> None:
 
 
 def test_one_run_beside_another(runs: tuple[Run, Run], tmp_path: Path) -> None:
-    found: Any = beside(*runs)
-    assert (found["run"], found["scheme"], found["scheme_here"]) == (
+    found = beside(*runs)
+    assert (found.run, found.scheme, found.scheme_here) == (
         str(runs[1].folder.resolve()), "grouped-kfold", "grouped-kfold"
     )  # fmt: skip
     scope = Scope(model="csasn", site="all", unit="patient")
-    for told in found["drops"][:4]:
+    for told in found.drops[:4]:
         for run, value in zip(runs, (told.here, told.other), strict=True):
             frame = pl.read_parquet(run.path("predictions.parquet")).filter(pl.col("model") == "csasn")
             test = per_unit(frame, run.classes(), unit="patient").filter(pl.col("partition") == "test")

@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm, t
 
 from csasn.config import EvaluateSettings
-from csasn.evidence.evaluate import Evaluation
+from csasn.evidence.evaluation import Confusion, Evaluation
 from csasn.evidence.metric_panel import OVERALL
 from csasn.evidence.record import Record
 from tests.support.evaluation import evaluate
@@ -354,4 +354,4 @@ def test_the_confusion_counts_known_units(found: Evaluation, unit: str) -> None:
     for each in units(unit):
         if each.subtype is not None:
             counts[NAMES.index(each.subtype)][max(range(4), key=lambda k: each.p[k])] += 1
-    assert found.confusion[unit] == {"classes": list(NAMES), "counts": counts}
+    assert found.confusion[unit] == Confusion(classes=list(NAMES), counts=counts)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from csasn.evidence.explanations import cells_of, target_of
+from csasn.documents import read_document
+from csasn.evidence.explanations import Alike, Explanations, OnNodule, cells_of, target_of
 from csasn.evidence.statistics.intervals import wilson
 from csasn.report.blocks import Pictures, Words
 from csasn.report.evaluated_run import EvaluatedRun
@@ -137,18 +139,35 @@ def test_without_masks_the_maps_are_shown_and_nothing_is_estimated(tmp_path: Pat
     assert [each.lines for each in strips[0].pictures[1:]] == [("no nodule in a mask",)] * 3
 
 
-def test_words_follow_the_figures() -> None:
-    row = {"map": "cnn", "group": "all", "measure": "pointing", "estimate": 0.6, "against": "centre", "difference": 0.1}
-    row |= {"difference_low": 0.02, "difference_high": 0.2, "p_holm": 0.01, "detectable": 0.15}
-    baseline = row | {"map": "centre", "estimate": 0.5}
+def test_words_follow_the_figures(run: Run) -> None:
+    bare = replace(read_document(run.path("explanations.json"), Explanations), alike=[])
+    row = OnNodule(
+        map="cnn",
+        group="all",
+        measure="pointing",
+        estimate=0.6,
+        low=0.5,
+        high=0.7,
+        against="centre",
+        difference=0.1,
+        difference_low=0.02,
+        difference_high=0.2,
+        p=0.005,
+        p_holm=0.01,
+        detectable=0.15,
+        n_patients=40,
+        n_images=80,
+        note="",
+    )
+    baseline = replace(row, map="centre", estimate=0.5)
     assert "60 % of patients, the picture's centre in 50 %: more often" in where("cnn", [row, baseline], alpha=0.05)
-    assert "LESS often" in where("cnn", [row | {"difference": -0.1}, baseline], alpha=0.05)
-    assert "0.15 would have shown" in where("cnn", [row | {"p_holm": 0.3}, baseline], alpha=0.05)
-    assert verdict(["cnn"], [row | {"p_holm": 0.3}], {"alike": [], "still_alike": 0.5}, alpha=0.05).startswith("No map")
-    level = {"map": "cnn", "randomised": "fusion", "estimate": 0.7, "low": 0.4, "high": 0.9}
-    last = level | {"randomised": "branches 4/4", "estimate": 0.1, "low": 0.0, "high": 0.2}
+    assert "LESS often" in where("cnn", [replace(row, difference=-0.1), baseline], alpha=0.05)
+    assert "0.15 would have shown" in where("cnn", [replace(row, p_holm=0.3), baseline], alpha=0.05)
+    assert verdict(["cnn"], [replace(row, p_holm=0.3)], bare, alpha=0.05).startswith("No map")
+    level = Alike(map="cnn", level=1, randomised="fusion", estimate=0.7, low=0.4, high=0.9, n_patients=8, n_flat=0)
+    last = replace(level, level=2, randomised="branches 4/4", estimate=0.1, low=0.0, high=0.2)
     assert "whether it stays cannot be told" in learned("cnn", [level, last], 0.5)
-    assert "it STAYS MUCH THE SAME: rank correlation 0.70" in learned("cnn", [level | {"low": 0.6}, last], 0.5)
+    assert "it STAYS MUCH THE SAME: rank correlation 0.70" in learned("cnn", [replace(level, low=0.6), last], 0.5)
     assert "with all weights, little of it stays: 0.10" in learned("cnn", [level, last], 0.5)
 
 

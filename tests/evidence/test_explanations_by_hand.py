@@ -1,5 +1,6 @@
 """What evaluate says of maps, again by plain loops over images and patients."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def content(run: Run) -> dict[str, Any]:
-    return explanations_content(run)
+    return asdict(explanations_content(run))
 
 
 def rows_of(run: Run) -> dict[str, dict[str, Any]]:
@@ -259,7 +260,7 @@ def test_one_picture_tells_no_likeness_and_one_patient_nothing(tmp_path: Path) -
     own = masks.with_columns(pl.when(pl.int_range(pl.len()) < 2).then("mask").alias("mask"))
     own.write_parquet(run.path("explanations/masks.parquet"))
     run.finish("explain", inputs=("split.csv",), outputs=("explanations/maps.parquet", "explanations/masks.parquet"))
-    found: dict[str, Any] = explanations_content(run)
+    found: dict[str, Any] = asdict(explanations_content(run))
     assert found["missing"] == {}
     assert [(row["estimate"], row["low"], row["n_patients"]) for row in found["alike"]] == [
         *[(None, None, 1)] * 2, (None, None, 0), *[(None, None, 1)] * 2, (None, None, 0)

@@ -1,6 +1,7 @@
 """Abstention, similar patients and the shortcut audit from embeddings made by hand, against plain loops."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def patients_of(run: Run, column: str = "energy") -> pl.DataFrame:
 
 
 def test_what_a_threshold_refuses_is_counted_patient_by_patient(run: Run) -> None:
-    found = abstention_content(calibrated(run))
+    found = asdict(abstention_content(calibrated(run)))
     assert (found["asked"], found["recognised"], found["abstained_fraction"]) == (False, [], 0.05)
     patients, beyond = patients_of(run), []
     for fold in FOLDS:
@@ -100,24 +101,25 @@ def test_neighbours_are_the_tenth_nearest_training_image(run: Run) -> None:
 
 
 def test_risk_falls_or_rises_with_what_is_kept(run: Run) -> None:
-    found: Any = abstention_content(calibrated(run))["risk_coverage"]
+    found: Any = asdict(abstention_content(calibrated(run)))["risk_coverage"]
     evaluate_run(run)
     confusion = np.array(json.loads(run.path("metrics.json").read_text())["confusion"]["patient"]["counts"])
     error = 1 - np.trace(confusion) / confusion.sum()
     assert found["n"] == 144
     assert found["coverage"] == COVERAGES.round(2).tolist()
+    curves = found["curves"]
     for name in ("energy", "combined", LEAST_PROBABILITY):
-        assert len(found[name]["risk"]) == len(COVERAGES)
-        assert found[name]["risk"][-1] == pytest.approx(error)
-        assert 0 <= found[name]["area"] <= 1
-    assert found[LEAST_PROBABILITY]["area"] < error < found[LEAST_PROBABILITY]["risk"][-1] + 1e-9
-    assert found[LEAST_PROBABILITY]["risk"][10] < error  # doubt finds the errors, energy that was drawn does not
+        assert len(curves[name]["risk"]) == len(COVERAGES)
+        assert curves[name]["risk"][-1] == pytest.approx(error)
+        assert 0 <= curves[name]["area"] <= 1
+    assert curves[LEAST_PROBABILITY]["area"] < error < curves[LEAST_PROBABILITY]["risk"][-1] + 1e-9
+    assert curves[LEAST_PROBABILITY]["risk"][10] < error  # doubt finds the errors, energy that was drawn does not
     run.finish("predict", inputs=("split.csv",), outputs=outputs_of(run))
 
 
 def test_refusal_is_measured_on_classes_left_out_and_on_foreign_pictures(run: Run) -> None:
     with_abstention(run)
-    found: Any = abstention_content(calibrated(run))
+    found: Any = asdict(abstention_content(calibrated(run)))
     rows = {(row["kind"], row["novel"], row["detector"]): row for row in found["recognised"]}
     assert found["asked"]
     assert len(rows) == (3 + 1) * 5
@@ -149,7 +151,7 @@ def test_refusal_is_measured_on_classes_left_out_and_on_foreign_pictures(run: Ru
 
 
 def test_a_rare_nodule_read_wrongly_is_told_with_the_training_nodules_nearest_to_it(run: Run) -> None:
-    found: Any = similar_content(calibrated(run))
+    found: Any = asdict(similar_content(calibrated(run)))
     assert (found["rare_classes"], found["n_similar"]) == (list(RARE), 4)
     frame = pl.read_parquet(run.path("predictions.parquet"))
     main = frame.filter(pl.col("model") == "csasn", pl.col("partition") == "test")
@@ -216,7 +218,7 @@ def test_the_audit_alarms_where_marks_or_border_tell_and_is_silent_where_they_do
     answers = {}
     for name, (marks, border) in {"clean": (0.0, 0.0), "marks": (2.0, 0.0), "border": (0.0, 2.0)}.items():
         altered(run, marks=marks, border=border)
-        answers[name] = shortcuts_content(run)
+        answers[name] = asdict(shortcuts_content(run))
     alarms: dict[str, list[bool]] = {
         name: [each["alarm"] for each in each_answer["questions"]] for name, each_answer in answers.items()
     }

@@ -1,6 +1,7 @@
 """The audit's permutations, alarms and sites, draw by draw."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import polars as pl
@@ -198,7 +199,7 @@ def altered(run: Run, *, masks: bool) -> pl.DataFrame:
 @pytest.mark.parametrize("masks", [True, False])
 def test_the_audit_of_a_run(run: Run, masks: bool) -> None:
     frame, table = altered(run, masks=masks), run.manifest()
-    found = shortcuts_content(run)
+    found = asdict(shortcuts_content(run))
     names = sorted(table["patient_id"].unique().to_list())
     images = {name: table.filter(pl.col("patient_id") == name)["image_path"].to_list() for name in names}
     sick = np.array([table.filter(pl.col("patient_id") == name)["malignant"][0] for name in names])
@@ -248,7 +249,7 @@ def test_the_audit_of_a_run(run: Run, masks: bool) -> None:
 
 def test_the_site_is_read_from_the_mean_of_a_patients_images(run: Run) -> None:
     altered(run, masks=True)
-    rows = shortcuts_content(run)["site_readable"]
+    rows = asdict(shortcuts_content(run))["site_readable"]
     assert [row["fold"] for row in rows] == [0, 1, 2]
     for row in rows:
         assert (row["n_patients"], row["n_sites"]) == (20, 2)

@@ -7,6 +7,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import StandardScaler
 
 from csasn.evidence.similar import OF_A_NODULE, cosines, nearest_of, nodules_of
+from csasn.evidence.statistics.leaks import Leak
 from csasn.report.sections.shortcut_audit import verdict
 
 
@@ -51,8 +52,8 @@ def test_the_nearest_are_told_nearest_first_and_one_a_patient() -> None:
         }
     )
     found = nearest_of(train, np.array([0.2, 0.9, 0.5, 0.5]), n_similar=3)
-    assert [each["nodule_id"] for each in found] == ["p2", "q1", "r1"]
-    assert [each["cosine"] for each in found] == [0.9, 0.5, 0.5]
+    assert [each.nodule_id for each in found] == ["p2", "q1", "r1"]
+    assert [each.cosine for each in found] == [0.9, 0.5, 0.5]
     assert len(nearest_of(train, np.zeros(4), n_similar=9)) == 3
 
 
@@ -67,12 +68,15 @@ def test_the_nearest_of_many_are_those_of_a_full_sort(n_patients: int, decimals:
     for place in sorted(range(n), key=lambda k: (-cosine[k], train["nodule_id"][k])):
         told.setdefault(train["patient_id"][place], train["nodule_id"][place])
     found = nearest_of(train, cosine, n_similar=4)
-    assert [each["nodule_id"] for each in found] == list(told.values())[:4]
+    assert [each.nodule_id for each in found] == list(told.values())[:4]
 
 
 def test_the_verdict_is_alarm_no_alarm_or_not_measurable() -> None:
-    yes = {"question": "a?", "alarm": True, "p": 0.001}
-    no, unasked = {"question": "b?", "alarm": False, "p": 0.5}, {"question": "c?", "alarm": False, "p": None}
+    def leak(question: str, *, alarm: bool = False, p: float | None = None) -> Leak:
+        known = {"auroc": 0.5, "n_patients": 9, "n_malignant": 3, "note": ""}
+        return Leak(question=question, two_sided=False, alarm=alarm, p=p, p_holm=p, **known)
+
+    yes, no, unasked = leak("a?", alarm=True, p=0.001), leak("b?", p=0.5), leak("c?")
     assert verdict([yes, no], alarm=True) == "ALARM. The answer is yes to: a?"
     assert verdict([no, no], alarm=False) == "No alarm."
     assert verdict([no, unasked], alarm=False) == "No alarm. Not measurable: c?"

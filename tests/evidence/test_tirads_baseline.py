@@ -1,5 +1,7 @@
 """The radiologists' level as a baseline: its AUROC, its draws and its words, by independent means."""
 
+from dataclasses import asdict
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from csasn.evidence.ablation import Arm, ablation_content
 from csasn.evidence.run_differences import read_at
 from csasn.evidence.statistics.bootstrap import patient_weights
+from csasn.evidence.study import ArmFigure, LevelBaseline, LevelDifference
 from csasn.evidence.tirads_baseline import drawn_by_level, levels_of
 from csasn.report.study_page import _by_level
 from csasn.runs import Run
@@ -67,10 +70,10 @@ def test_a_study_tells_it_where_every_nodule_has_a_level(run: Run, monkeypatch: 
     bare = run.manifest().with_columns(tirads_level=pl.lit(None, dtype=pl.Int32))
     with monkeypatch.context() as patch:
         patch.setattr(Run, "manifest", lambda _: bare)
-        assert ablation_content(arms, full="full")["tirads"] is None
+        assert asdict(ablation_content(arms, full="full"))["tirads"] is None
     own = graded(run)
     monkeypatch.setattr(Run, "manifest", lambda _: own)
-    content = ablation_content(arms, full="full")
+    content = asdict(ablation_content(arms, full="full"))
     told, figures = content["tirads"], content["variants"][0]["figures"]
     network = next(each["estimate"] for each in figures if (each["target"], each["metric"]) == ("malignancy", "auroc"))
     assert told["difference"]["estimate"] == pytest.approx(network - told["figure"]["estimate"])
@@ -80,12 +83,14 @@ def test_a_study_tells_it_where_every_nodule_has_a_level(run: Run, monkeypatch: 
 
 
 def test_its_words() -> None:
-    figure = {"estimate": 0.7, "low": 0.65, "high": 0.75, "n": 1234}
-    higher = _by_level({"figure": figure, "difference": {"estimate": 0.05, "low": -0.01, "high": 0.11}})
+    figure = ArmFigure(target="malignancy", metric="auroc", estimate=0.7, low=0.65, high=0.75, n=1234)
+    less = LevelDifference(estimate=0.05, low=-0.01, high=0.11)
+    higher = _by_level(LevelBaseline(figure=figure, difference=less))
     assert higher == (
         "The TI-RADS level alone tells malignancy with an AUROC of 0.700 (0.650–0.750) on 1,234 patients; the full "
         "network's is higher by 0.050 (−0.010 to 0.110)."
     )
-    lower = _by_level({"figure": figure, "difference": {"estimate": -0.05, "low": -0.11, "high": 0.01}})
+    more = LevelDifference(estimate=-0.05, low=-0.11, high=0.01)
+    lower = _by_level(LevelBaseline(figure=figure, difference=more))
     assert lower.endswith("the full network's is lower by 0.050 (−0.010 to 0.110).")
     assert _by_level(None).startswith("No TI-RADS level to compare with")

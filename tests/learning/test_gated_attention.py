@@ -1,6 +1,7 @@
 """Gated attention by hand, blind to order and padding, trained where one image of a nodule tells, and evaluated."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import polars as pl
@@ -92,7 +93,7 @@ def test_both_ways_are_evaluated_on_the_same_nodules() -> None:
     own = images.filter(pl.col("model") == "csasn").sort("image_path")
     first_images = own.unique(["fold", "partition", "nodule_id"], keep="first")
     attended = first_images.with_columns(pl.lit(GATED_ATTENTION).alias("model"))
-    found = aggregations(by_unit(images, classes), attended, classes, EvaluateSettings(n_bootstrap=200))
+    found = asdict(aggregations(by_unit(images, classes), attended, classes, EvaluateSettings(n_bootstrap=200)))
     assert (found["n_nodules"], found["n_several_images"]) == (144, 144)
     rows = {(row["target"], row["metric"]): row for row in found["figures"]}
     assert set(rows) == {

@@ -134,8 +134,8 @@ def test_a_temperature_on_every_logit_of_two_classes_leaves_rankings_and_calls()
     assert_alike(*pairs)
     briers = [keyed(per_patient(each))["csasn", "all", "all", "brier"][0] for each in (first, second)]
     assert briers[0] != pytest.approx(briers[1])
-    assert [each.covered for each in first.prediction_sets["coverage"]] == [
-        each.covered for each in second.prediction_sets["coverage"]
+    assert [each.covered for each in first.prediction_sets.coverage] == [
+        each.covered for each in second.prediction_sets.coverage
     ]
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -81,10 +82,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         units.append({"name": f"{name}-seed0", "variant": name, "seed": 0, "state": "finished", "error": ""})
     error = "csasn.errors.BadInputError: timm has no network named no_such_net. Near it: see timm.list_models()."
     units.append({"name": "broken-seed0", "variant": "broken", "seed": 0, "state": "failed", "error": error})
-    content = ablation_content(arms, full="full") | {
+    content = asdict(ablation_content(arms, full="full")) | {
         "cohort": "four-hospitals",
         "simulated": True,
         "scheme": "leave-one-site-out",
+        "csasn": "0.1.0",
+        "manifest_sha256": "0" * 64,
         "suite": {"file": "paper.toml", "sha256": "0" * 64, "seeds": [0], "changed": {"fit.frozen.epochs": 30}},
         "units": units,
         "costs": {

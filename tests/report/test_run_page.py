@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from csasn.errors import BadInputError
+from csasn.evidence.abstention import Abstained
 from csasn.report.figures.confusion import confusion
 from csasn.report.figures.weights import moving
 from csasn.report.figures.weights import weights as weights_course
@@ -92,10 +93,11 @@ def test_a_class_that_is_all_of_malignancy_is_shown_once() -> None:
 
 
 def test_detectors_that_refuse_more_known_patients_than_promised_are_named() -> None:
-    def row(detector: str, share: float, low: float | None, target: str = "all") -> dict[str, object]:
-        return {"detector": detector, "target": target, "share": share, "low": low, "high": min(1.0, share + 0.02)}
+    def row(detector: str, share: float, low: float, target: str = "all") -> Abstained:
+        high = min(1.0, share + 0.02)
+        return Abstained(detector=detector, target=target, share=share, low=low, high=high, n_abstained=1, n=9)
 
-    rows = [row("energy", 0.06, 0.04), row("gate", 0.85, 0.83), row("gate", 0.9, 0.88, "FTC"), row("energy", 0.5, None)]
+    rows = [row("energy", 0.06, 0.04), row("gate", 0.85, 0.83), row("gate", 0.9, 0.88, "FTC")]
     words = abstains_too_often(rows, 0.05)
     assert "than the promised 0.05: gate 0.85 (0.83–0.87)." in words
     assert "energy" not in words

@@ -1,18 +1,17 @@
 """The stage `calibrate`: calibration.json and novelty/foldK.safetensors of a run, written once and read by others."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import load_file, save
 
 from csasn.calibration.embeddings import read_embeddings
 from csasn.calibration.fit import Calibration, NoveltyGate, NoveltyThreshold, fit_calibration, fit_gate
 from csasn.calibration.novelty import detectors_from
-from csasn.errors import BadInputError
-from csasn.files import write_bytes, write_json
+from csasn.documents import read_document, write_document
+from csasn.files import write_bytes
 from csasn.runs import Run
 from csasn.threads import one_thread
 from csasn.units import UNITS, per_unit
@@ -54,21 +53,15 @@ def calibrate_run(run: Run) -> Path:
             written.append(novelty_name(fold))
             arrays = {name: np.ascontiguousarray(each) for name, each in gate.detectors.arrays().items()}
             write_bytes(run.path(written[-1]), save(arrays))
-        found = replace(found, novelty=tuple(novelty))
-    write_json(run.path(CALIBRATION), asdict(found))
+        found = replace(found, novelty=novelty)
+    write_document(run.path(CALIBRATION), found)
     run.finish("calibrate", inputs=("predictions.parquet", "split.csv"), outputs=tuple(written))
     return run.path(CALIBRATION)
 
 
 def read_calibration(run: Run) -> Calibration:
     """What `calibrate` wrote; MismatchError where the file was changed, BadInputError where a field is wrong."""
-    path = run.require(CALIBRATION)
-    try:
-        return TypeAdapter(Calibration).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise BadInputError(
-            f"{path} is not a calibration that this version can read:\n{error}\nRun `csasn calibrate` again."
-        ) from error
+    return read_document(run.require(CALIBRATION), Calibration)
 
 
 def read_gate(run: Run, calibration: Calibration, fold: int) -> NoveltyGate:

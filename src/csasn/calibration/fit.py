@@ -1,6 +1,6 @@
 """Everything that is fitted on tuning rows once a model is trained; test rows are never looked at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -20,8 +20,8 @@ class PredictionSets:
     """The promise that prediction sets were calibrated for, and the threshold of each fold and class."""
 
     alpha: float
-    calibrated_together: tuple[str, ...]
-    thresholds: tuple[Scarcity, ...]
+    calibrated_together: Sequence[str]
+    thresholds: Sequence[Scarcity]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +42,10 @@ class NoveltyThreshold:
 class Calibration:
     """What a prediction needs afterwards; `novelty` is empty where no embeddings were written."""
 
-    operating_points: tuple[OperatingPoint, ...]
-    temperatures: tuple[Temperature, ...]
+    operating_points: Sequence[OperatingPoint]
+    temperatures: Sequence[Temperature]
     prediction_sets: PredictionSets
-    novelty: tuple[NoveltyThreshold, ...] = ()
+    novelty: Sequence[NoveltyThreshold] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,12 +70,12 @@ def fit_calibration(tables: Mapping[Unit, pl.DataFrame], classes: ClassList, set
         together=settings.calibrated_together,
     )
     return Calibration(
-        operating_points=tuple(point for unit, table in tables.items() for point in freeze(table, classes, unit=unit)),
-        temperatures=tuple(found),
+        operating_points=[point for unit, table in tables.items() for point in freeze(table, classes, unit=unit)],
+        temperatures=found,
         prediction_sets=PredictionSets(
             alpha=settings.set_alpha,
-            calibrated_together=tuple(settings.calibrated_together),
-            thresholds=tuple(thresholds),
+            calibrated_together=settings.calibrated_together,
+            thresholds=thresholds,
         ),
     )
 

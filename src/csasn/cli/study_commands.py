@@ -40,7 +40,8 @@ class Ablate:
         from csasn.study.suite import read_suite
 
         resolved = read_suite(self.suite, self.settings)  # before torch is imported: a wrong one is refused at once
-        from csasn.files import read_json
+        from csasn.documents import read_document
+        from csasn.evidence.study import Study
         from csasn.report.study_page import report_study
         from csasn.study.ablate import ablate
         from csasn.study.engine import Engine, run_local
@@ -55,9 +56,8 @@ class Ablate:
                 engine = partial(run_local, workers=self.workers, progress=bars.progress, log=bars.log)
             path = ablate(self.cohort, resolved, self.out, variants=self.variants, engine=engine, log=bars.log)
         code = wrote("study", report_study(path))
-        units: Any = read_json(path)["units"]
-        for unit in units:
-            if unit["state"] == "failed":
-                print(f"FAILED: {unit['name']}: {unit['error']}")
+        for unit in read_document(path, Study).units:
+            if unit.state == "failed":
+                print(f"FAILED: {unit.name}: {unit.error}")
                 code = EXIT_ITEMS_SET_ASIDE
         return code

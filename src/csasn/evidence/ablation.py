@@ -4,11 +4,10 @@ The probabilities of a variant's seeds are averaged for each image before anythi
 mean of its trainings, and how single trainings vary stands beside it.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import ceil
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,6 +25,15 @@ from csasn.evidence.statistics.bootstrap import bootstrap
 from csasn.evidence.statistics.intervals import wilson
 from csasn.evidence.statistics.paired import detectable_difference, holm
 from csasn.evidence.statistics.ranking import cuts, ranking
+from csasn.evidence.study import (
+    NOT_JUDGED,
+    Ablation,
+    ArmFigure,
+    JudgedVariant,
+    LevelBaseline,
+    LevelDifference,
+    SeedFigure,
+)
 from csasn.evidence.tirads_baseline import drawn_by_level
 from csasn.evidence.wording import ArmDifference, paragraph
 from csasn.files import file_sha256
@@ -62,18 +70,6 @@ class Arm:
     model: str = MAIN_MODEL
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArmFigure:
-    """One figure of a variant per patient, over all folds; `n` is the number of patients that it is of."""
-
-    target: str
-    metric: str
-    estimate: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ArmReading:
     """The mean of some seeds' readings: figures in order, and the draws of those that are estimable.
@@ -88,7 +84,7 @@ class ArmReading:
 
 
 @one_thread
-def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
+def ablation_content(arms: Sequence[Arm], *, full: str) -> Ablation:
     """The part of study.json that the predictions say: every variant's figures, differences and verdict.
 
     A variant is set against the full network over the seeds that both finished. Raises MismatchError where two runs
@@ -96,7 +92,7 @@ def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
     """
     runs = [run for arm in arms for run in arm.runs.values()]
     if not runs:
-        return {"variants": [], "rare_classes": [], "n_patients": 0, "tirads": None}
+        return NOT_JUDGED
     _refuse_other_splits(runs)
     settings = _settings(runs[0], n_variants=len(arms) - 1)
     classes, rare = runs[0].classes(), rare_classes(runs[0].manifest())
@@ -111,18 +107,18 @@ def ablation_content(arms: Sequence[Arm], *, full: str) -> dict[str, Any]:
             pairs[arm.name] = read(_frames(reference, shared), reference.model), read(_frames(arm, shared), arm.model)
     told = _differences(pairs, settings)
     by_level = _by_level(reference, of_arm.get(full), settings)
-    return {
-        "confidence": settings.confidence,
-        "n_bootstrap": settings.n_bootstrap,
-        "fixed_specificity": settings.fixed_specificity,
-        "rare_classes": list(rare),
-        "n_patients": next(iter(of_arm.values())).figures[0].n,
-        "variants": [_described(arm, of_arm, told.get(arm.name, []), read, settings.confidence) for arm in arms],
-        "tirads": by_level,
-    }
+    return Ablation(
+        confidence=settings.confidence,
+        n_bootstrap=settings.n_bootstrap,
+        fixed_specificity=settings.fixed_specificity,
+        rare_classes=list(rare),
+        n_patients=next(iter(of_arm.values())).figures[0].n,
+        variants=[_described(arm, of_arm, told.get(arm.name, []), read, settings.confidence) for arm in arms],
+        tirads=by_level,
+    )
 
 
-def _by_level(reference: Arm, full: ArmReading | None, settings: EvaluateSettings) -> dict[str, Any] | None:
+def _by_level(reference: Arm, full: ArmReading | None, settings: EvaluateSettings) -> LevelBaseline | None:
     """Malignancy told by the TI-RADS level alone, and the full network less it; None where a nodule has no level."""
     if full is None or (of_full := full.draws.get((MALIGNANCY, "auroc"))) is None:
         return None
@@ -132,32 +128,36 @@ def _by_level(reference: Arm, full: ArmReading | None, settings: EvaluateSetting
     estimate, low, high = finite(_ends(drawn, settings.confidence))
     difference = paired_difference(of_full, drawn, confidence=settings.confidence)
     n = int(full.resampled.units.malignant.size)
-    return {
-        "figure": asdict(ArmFigure(target=MALIGNANCY, metric="auroc", estimate=estimate, low=low, high=high, n=n)),
-        "difference": {"estimate": difference.estimate, "low": difference.low, "high": difference.high},
-    }
+    return LevelBaseline(
+        figure=ArmFigure(target=MALIGNANCY, metric="auroc", estimate=estimate, low=low, high=high, n=n),
+        difference=LevelDifference(estimate=difference.estimate, low=difference.low, high=difference.high),
+    )
 
 
 def _described(
-    arm: Arm, of_arm: dict[str, ArmReading], told: list[ArmDifference], read: Any, confidence: float
-) -> dict[str, Any]:
+    arm: Arm,
+    of_arm: dict[str, ArmReading],
+    told: list[ArmDifference],
+    read: Callable[[tuple[str, ...], str], ArmReading],
+    confidence: float,
+) -> JudgedVariant:
     by_seed = {seed: read(_frames(arm, [seed]), arm.model).figures for seed in sorted(arm.runs)}
-    return {
-        "name": arm.name,
-        "module": arm.module,
-        "instead": arm.instead,
-        "seeds": sorted(arm.runs),
-        "figures": [asdict(figure) for figure in of_arm[arm.name].figures] if arm.name in of_arm else [],
-        "by_seed": [
-            {"seed": seed, "target": each.target, "metric": each.metric, "estimate": each.estimate}
+    return JudgedVariant(
+        name=arm.name,
+        module=arm.module,
+        instead=arm.instead,
+        seeds=sorted(arm.runs),
+        figures=list(of_arm[arm.name].figures) if arm.name in of_arm else [],
+        by_seed=[
+            SeedFigure(seed=seed, target=each.target, metric=each.metric, estimate=each.estimate)
             for seed, figures in by_seed.items()
             for each in figures
             if (each.target, each.metric) in TESTED
         ],
-        "differences": [asdict(row) for row in told],
-        "verdict": told[0].verdict if told else "",
-        "paragraph": paragraph(arm.module, arm.instead, told, level=f"{100 * confidence:.0f} %") if told else "",
-    }
+        differences=told,
+        verdict=told[0].verdict if told else "",
+        paragraph=paragraph(arm.module, arm.instead, told, level=f"{100 * confidence:.0f} %") if told else "",
+    )
 
 
 def _settings(run: Run, *, n_variants: int) -> EvaluateSettings:

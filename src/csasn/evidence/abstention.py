@@ -1,7 +1,7 @@
 """Abstention, evaluated: are untrained types and foreign pictures recognised, and what does abstaining cost?"""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -61,7 +61,35 @@ class Abstained:
     n: int
 
 
-def abstention_content(tables: RunTables) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskCurve:
+    """Risk (share read wrongly among patients kept) at each coverage, and the area under it over all patients."""
+
+    risk: Sequence[float]
+    area: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskCoverage:
+    """A curve a detector, and one of the least probability, over `n` patients of known class at the same coverages."""
+
+    coverage: Sequence[float]
+    n: int
+    curves: Mapping[str, RiskCurve]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abstention:
+    """Everything of abstention.json; `asked` says whether `csasn abstention` ran."""
+
+    abstained_fraction: float
+    asked: bool
+    recognised: Sequence[Recognised]
+    abstained: Sequence[Abstained]
+    risk_coverage: RiskCoverage
+
+
+def abstention_content(tables: RunTables) -> Abstention:
     """Everything of abstention.json: from embeddings, statistics and, where `csasn abstention` ran, abstention/."""
     run = tables.run
     settings, folds = run.configuration, sorted(tables.by_unit["patient"]["fold"].unique().to_list())
@@ -76,13 +104,13 @@ def abstention_content(tables: RunTables) -> dict[str, object]:
         for group in foreign["target"].unique(maintain_order=True).to_list():
             both = pl.concat([known, foreign.filter(pl.col("target") == group)])
             recognised += _recognised("foreign", group, "image", both, _is(both, group), settings)
-    return {
-        "abstained_fraction": settings.novelty.abstained_fraction,
-        "asked": asked,
-        "recognised": [asdict(each) for each in recognised],
-        "abstained": [asdict(each) for each in _abstained(known)],
-        "risk_coverage": _risk_coverage(tables, known),
-    }
+    return Abstention(
+        abstained_fraction=settings.novelty.abstained_fraction,
+        asked=asked,
+        recognised=recognised,
+        abstained=list(_abstained(known)),
+        risk_coverage=_risk_coverage(tables, known),
+    )
 
 
 def novelties(tables: RunTables, folder: str, folds: Sequence[int]) -> pl.DataFrame:
@@ -180,7 +208,7 @@ def _abstained(known: pl.DataFrame) -> Iterator[Abstained]:
             yield Abstained(detector=detector, target=target, share=k / n, low=low, high=high, n_abstained=k, n=n)
 
 
-def _risk_coverage(tables: RunTables, known: pl.DataFrame) -> dict[str, object]:
+def _risk_coverage(tables: RunTables, known: pl.DataFrame) -> RiskCoverage:
     """Risk (share read wrongly among patients kept) at 96 coverages by detector, with the area under it.
 
     Patients of unknown class are left out: whether they were read wrongly is not known.
@@ -194,10 +222,10 @@ def _risk_coverage(tables: RunTables, known: pl.DataFrame) -> dict[str, object]:
     )
     joined = read.join(known, on="unit", validate="1:1").filter("is_known").sort("unit")
     wrong = joined["wrong"].to_numpy()
-    curves: dict[str, object] = {"coverage": COVERAGES.round(2).tolist(), "n": len(joined)}
+    curves: dict[str, RiskCurve] = {}
     for name in (*DETECTORS, LEAST_PROBABILITY):
         novelty: Array = joined["doubt" if name == LEAST_PROBABILITY else name].to_numpy()
         coverage, risk = risk_coverage(wrong, novelty)
         places = np.searchsorted(coverage, COVERAGES - 1e-9).clip(max=len(risk) - 1)
-        curves[name] = {"risk": risk[places].tolist(), "area": float(risk.mean())}
-    return curves
+        curves[name] = RiskCurve(risk=risk[places].tolist(), area=float(risk.mean()))
+    return RiskCoverage(coverage=COVERAGES.round(2).tolist(), n=len(joined), curves=curves)

@@ -1,7 +1,7 @@
 """The calibration of a run per patient: reliability, Brier's parts, and figures before and after each correction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -52,13 +52,24 @@ class Prevalence:
     mean_after: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationSection:
+    """Section `calibration` of metrics.json, per patient; `population` is empty where none is declared."""
+
+    temperatures: Sequence[Temperature]
+    reliability: Sequence[ReliabilityBin]
+    murphy: Sequence[Murphy]
+    corrections: Sequence[Correction]
+    population: Sequence[Prevalence]
+
+
 def calibration_section(
     raw: pl.DataFrame,
     warm: pl.DataFrame,
     fitted: list[Temperature],
     classes: ClassList,
     settings: EvaluateSettings,
-) -> dict[str, Any]:
+) -> CalibrationSection:
     """`raw` and `warm` hold CSASN's test rows, one a patient, before and after its folds' temperatures."""
     stages = {"raw": units_of(raw, classes), "tempered": units_of(warm, classes)}
     bins: list[ReliabilityBin] = []
@@ -66,13 +77,13 @@ def calibration_section(
     for stage, units in stages.items():
         bins += _bins(stage, units, settings)
         parts += _parts(units, settings) if stage == "raw" else []
-    return {
-        "temperatures": fitted,
-        "reliability": bins,
-        "murphy": parts,
-        "corrections": [_correction(stage, units, settings) for stage, units in stages.items() if units.known.any()],
-        "population": _population(stages["tempered"], classes, settings),
-    }
+    return CalibrationSection(
+        temperatures=fitted,
+        reliability=bins,
+        murphy=parts,
+        corrections=[_correction(stage, units, settings) for stage, units in stages.items() if units.known.any()],
+        population=_population(stages["tempered"], classes, settings),
+    )
 
 
 def _bins(stage: str, units: Units, settings: EvaluateSettings) -> list[ReliabilityBin]:

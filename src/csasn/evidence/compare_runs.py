@@ -1,15 +1,16 @@
 """Two runs on the same test patients: what must agree before they are compared, and what comparison.json holds."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from csasn.config import EvaluateSettings
+from csasn.documents import write_document
 from csasn.errors import BadInputError, listing
-from csasn.evidence.run_differences import differences
-from csasn.files import file_sha256, read_json, write_json
+from csasn.evidence.run_differences import RunDifference, differences
+from csasn.files import file_sha256, read_json
 from csasn.runs import Run
 from csasn.schema import ClassList
 from csasn.threads import one_thread
@@ -19,6 +20,36 @@ UNITS: tuple[Unit, ...] = ("patient", "nodule")
 FEWEST_DRAWS = 2000  # so that Holm's strictest step over a family of bootstrap p-values can be passed
 COMMON = "To compare the patients alone whom both tested on the same pictures, give --common-patients."
 NAMED = 10  # patients listed in a refusal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedRun:
+    """One of the two runs as comparison.json has it: its folder, its split, its patients and its hashes."""
+
+    name: str
+    folder: str
+    scheme: str
+    n_tested: int
+    n_left_out: int
+    csasn: str
+    manifest_sha256: str
+    training_sha256: str
+    evaluation_sha256: str
+    predictions_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunComparison:
+    """Everything of comparison.json: run A and run B on the same patients, and every difference."""
+
+    runs: Sequence[ComparedRun]
+    simulated: bool
+    classes: Sequence[str]
+    n_patients: int
+    confidence: float
+    n_bootstrap: int
+    calibration_bins: int
+    differences: Sequence[RunDifference]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,18 +92,18 @@ def compare_runs(run_a: Run, run_b: Run, out: Path, *, common_patients: bool = F
         for unit in UNITS
         for row in differences([per_unit(each, classes, unit=unit) for each in kept], classes, settings, unit=unit)
     ]
-    write_json(
+    write_document(
         target,
-        {
-            "runs": [_described(side, folder, patients) for side, folder in zip(sides, folders, strict=True)],
-            "simulated": any(side.run.simulated() for side in sides),
-            "classes": list(classes.names),
-            "n_patients": len(patients),
-            "confidence": settings.confidence,
-            "n_bootstrap": settings.n_bootstrap,
-            "calibration_bins": settings.calibration_bins,
-            "differences": [asdict(row) for row in found],
-        },
+        RunComparison(
+            runs=[_described(side, folder, patients) for side, folder in zip(sides, folders, strict=True)],
+            simulated=any(side.run.simulated() for side in sides),
+            classes=list(classes.names),
+            n_patients=len(patients),
+            confidence=settings.confidence,
+            n_bootstrap=settings.n_bootstrap,
+            calibration_bins=settings.calibration_bins,
+            differences=found,
+        ),
     )
     return target
 
@@ -163,18 +194,20 @@ def _side(name: str, run: Run) -> Side:
     return Side(name=name, run=run, predictions=predictions, pictures=pictures)
 
 
-def _described(side: Side, folder: str, patients: set[str]) -> dict[str, Any]:
+def _described(side: Side, folder: str, patients: set[str]) -> ComparedRun:
     run, record = side.run, side.run.record()
-    return {
-        "name": side.name,
-        "folder": folder,
-        "scheme": run.configuration.split.scheme,
-        "n_tested": len(side.patients),
-        "n_left_out": len(side.patients - patients),
-        "csasn": record.get("csasn"),
-        **{name: record.get(name) for name in ("manifest_sha256", "training_sha256", "evaluation_sha256")},
-        "predictions_sha256": file_sha256(run.path("predictions.parquet")),
-    }
+    return ComparedRun(
+        name=side.name,
+        folder=folder,
+        scheme=run.configuration.split.scheme,
+        n_tested=len(side.patients),
+        n_left_out=len(side.patients - patients),
+        csasn=str(record["csasn"]),
+        manifest_sha256=str(record["manifest_sha256"]),
+        training_sha256=str(record["training_sha256"]),
+        evaluation_sha256=str(record["evaluation_sha256"]),
+        predictions_sha256=file_sha256(run.path("predictions.parquet")),
+    )
 
 
 def _refuse_another(out: Path, folders: list[str]) -> None:

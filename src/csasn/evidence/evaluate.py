@@ -1,7 +1,7 @@
 """The evaluation of a run: every figure with its interval, its unit, its site and its n."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,26 @@ from csasn.calibration.prevalence import declared_prevalence
 from csasn.calibration.temperature import tempered
 from csasn.calibration.thresholds import Called, OperatingPoint, called_at
 from csasn.config import EvaluateSettings
-from csasn.evidence.abstention import abstention_content
-from csasn.evidence.calibration_section import calibration_section
-from csasn.evidence.comparison import UNITS_COMPARED, Comparison, PairedTest, compare, paired_tests
+from csasn.documents import write_document
+from csasn.evidence.abstention import Abstention, abstention_content
+from csasn.evidence.calibration_section import CalibrationSection, calibration_section
+from csasn.evidence.comparison import UNITS_COMPARED, Comparison, compare, paired_tests
 from csasn.evidence.coverage import coverage
 from csasn.evidence.decision import biopsies, decision_curves
 from csasn.evidence.estimates import Resampled, resample
-from csasn.evidence.explanations import explanations_content
-from csasn.evidence.gated_attention import NODULES, aggregations_content
+from csasn.evidence.evaluation import Confusion, DecisionSection, Evaluation, PredictionSetsSection
+from csasn.evidence.explanations import Explanations, explanations_content
+from csasn.evidence.gated_attention import NODULES, Aggregations, aggregations_content
 from csasn.evidence.generalisation import beside, remember, remembered
 from csasn.evidence.heterogeneity import heterogeneity
 from csasn.evidence.metric_panel import too_few
 from csasn.evidence.record import EVERY_SITE, Record, Scope
 from csasn.evidence.run_tables import RunTables, read_tables
-from csasn.evidence.shortcut_audit import shortcuts_content
-from csasn.evidence.similar import similar_content
+from csasn.evidence.shortcut_audit import Shortcuts, shortcuts_content
+from csasn.evidence.similar import Similar, similar_content
 from csasn.evidence.statistics.intervals import clustered_wilson, predictive_value_interval, wilson
 from csasn.evidence.statistics.metrics import confusion_matrix, counts_at
 from csasn.evidence.subgroups import subgroups
-from csasn.files import write_json
 from csasn.runs import Run
 from csasn.schema import ClassList
 from csasn.threads import one_thread
@@ -46,22 +47,6 @@ from csasn.units import (
 )
 
 Tables = dict[str, tuple[Resampled, pl.DataFrame]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Evaluation:
-    """Everything that metrics.json holds, section by section; see docs/reference/metrics.md."""
-
-    records: list[Record]
-    operating_points: list[OperatingPoint]
-    comparisons: list[Comparison]
-    paired_tests: list[PairedTest]
-    confusion: dict[str, dict[str, object]]
-    sites: list[Any]
-    subgroups: list[Any]
-    calibration: dict[str, Any]
-    prediction_sets: dict[str, Any]
-    decision: dict[str, Any]
 
 
 def evaluate(
@@ -102,6 +87,7 @@ def evaluate(
         patients = whole if unit == "patient" else patients
     called = _malignant_calls(patients, classes, [point for point in points if point.unit == "patient"])
     main = tables["patient"].filter(pl.col("model") == MAIN_MODEL)
+    section, sets, decision = _of_probabilities(main, calibration, manifest, classes, settings)
     return Evaluation(
         records=records,
         operating_points=points,
@@ -112,7 +98,9 @@ def evaluate(
         subgroups=subgroups(
             patients[MAIN_MODEL][1], called[MAIN_MODEL], manifest, classes, confidence=settings.confidence
         ),
-        **_of_probabilities(main, calibration, manifest, classes, settings),
+        calibration=section,
+        prediction_sets=sets,
+        decision=decision,
     )
 
 
@@ -122,23 +110,23 @@ def _of_probabilities(
     manifest: pl.DataFrame,
     classes: ClassList,
     settings: EvaluateSettings,
-) -> dict[str, dict[str, Any]]:
+) -> tuple[CalibrationSection, PredictionSetsSection, DecisionSection]:
     """Calibration, prediction sets and decisions of CSASN per patient, after each fold's temperature."""
     fitted, sets = list(calibration.temperatures), calibration.prediction_sets
     warm = tempered(main, classes, fitted)
     test = tested_rows(warm, MAIN_MODEL)
-    return {
-        "calibration": calibration_section(tested_rows(main, MAIN_MODEL), test, fitted, classes, settings),
-        "prediction_sets": {
-            "alpha": sets.alpha,
-            "certificate": list(sets.thresholds),
-            "coverage": coverage(test, classes, sets.thresholds, alpha=sets.alpha, confidence=settings.confidence),
-        },
-        "decision": {
-            "curves": decision_curves(test, manifest, classes, settings),
-            "biopsies": biopsies(warm, manifest, classes, settings),
-        },
-    }
+    return (
+        calibration_section(tested_rows(main, MAIN_MODEL), test, fitted, classes, settings),
+        PredictionSetsSection(
+            alpha=sets.alpha,
+            certificate=sets.thresholds,
+            coverage=coverage(test, classes, sets.thresholds, alpha=sets.alpha, confidence=settings.confidence),
+        ),
+        DecisionSection(
+            curves=decision_curves(test, manifest, classes, settings),
+            biopsies=biopsies(warm, manifest, classes, settings),
+        ),
+    )
 
 
 def _places(test: pl.DataFrame, model: str, unit: Unit) -> Iterator[tuple[Scope, pl.DataFrame]]:
@@ -252,11 +240,11 @@ def _malignant_calls(patients: Tables, classes: ClassList, points: list[Operatin
     return found
 
 
-def _confusion(test: pl.DataFrame, classes: ClassList) -> dict[str, object]:
+def _confusion(test: pl.DataFrame, classes: ClassList) -> Confusion:
     """Class names, and counts with rows the reference class and columns the most probable one."""
     units = units_of(test, classes)
     counts = confusion_matrix(units.y_true[units.known], units.y_prob[units.known])
-    return {"classes": list(classes.names), "counts": counts.astype(int).tolist()}
+    return Confusion(classes=list(classes.names), counts=counts.astype(int).tolist())
 
 
 @one_thread
@@ -269,10 +257,9 @@ def evaluate_run(run: Run, *, beside_run: Run | None = None) -> Path:
     other = beside_run or remembered(run)
     tables = read_tables(run)
     found = evaluate(tables.by_unit, tables.calibration, tables.manifest, tables.classes, run.configuration.evaluate)
-    content = {name: _plain(getattr(found, name)) for name in Evaluation.__slots__}
-    content["beside"] = _plain(beside(run, other)) if other is not None else None
+    found = replace(found, beside=None if other is None else beside(run, other))
     remember(run, other)
-    write_json(run.path("metrics.json"), content)
+    write_document(run.path("metrics.json"), found)
     written = ("metrics.json", *write_sections(tables))
     run.finish("evaluate", inputs=("predictions.parquet", "split.csv", "calibration.json"), outputs=written)
     return run.path("metrics.json")
@@ -281,7 +268,7 @@ def evaluate_run(run: Run, *, beside_run: Run | None = None) -> Path:
 def write_sections(tables: RunTables) -> tuple[str, ...]:
     """Write what stands in files of its own, where the run's stages allow it; the names of the files written."""
     run = tables.run
-    contents: dict[str, object] = {}
+    contents: dict[str, Abstention | Similar | Aggregations | Shortcuts | Explanations] = {}
     stages = run.stages()
     if has_embeddings(run):
         contents["abstention.json"] = abstention_content(tables)
@@ -293,14 +280,5 @@ def write_sections(tables: RunTables) -> tuple[str, ...]:
     if "explain" in stages:
         contents["explanations.json"] = explanations_content(run)
     for name, content in contents.items():
-        write_json(run.path(name), content)
+        write_document(run.path(name), content)
     return tuple(contents)
-
-
-def _plain(content: Any) -> Any:
-    """Dataclasses as JSON objects, through lists and dictionaries."""
-    if isinstance(content, dict):
-        return {name: _plain(each) for name, each in content.items()}
-    if isinstance(content, list):
-        return [_plain(each) for each in content]
-    return asdict(content) if hasattr(content, "__dataclass_fields__") else content

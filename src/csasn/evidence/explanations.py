@@ -1,7 +1,7 @@
 """The maps of a run, measured: do they lie on the nodule, and do they depend on what was learned?"""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,45 @@ class Alike:
     n_flat: int
 
 
-def explanations_content(run: Run) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reached:
+    """Both measures of one map of one image."""
+
+    pointing: float
+    energy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownImage:
+    """The image that stands for its class; `reached` has each map's measures, none without a nodule in a mask."""
+
+    reached: Mapping[str, Reached]
+    image_path: str
+    named: str
+    site: str
+    patient_id: str
+    malignant: bool
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanations:
+    """Everything of explanations.json; `missing`: why a map was not made; `n_flat`: maps that rank nothing."""
+
+    answer: str
+    tolerance_share: float
+    still_alike: float
+    missing: Mapping[str, str]
+    n_patients: int
+    n_images: int
+    n_images_with_nodule: int
+    n_flat: Mapping[str, int]
+    on_nodule: Sequence[OnNodule]
+    alike: Sequence[Alike]
+    shown: Sequence[ShownImage]
+
+
+def explanations_content(run: Run) -> Explanations:
     """Everything of explanations.json, from explanations/ alone."""
     maps, keyed = pl.read_parquet(run.require("explanations/maps.parquet")), _keys(run)
     trained = maps.filter(pl.col("level") == 0)
@@ -88,19 +126,20 @@ def explanations_content(run: Run) -> dict[str, object]:
     answers = (
         trained.unique("image_path", maintain_order=True).select("image_path", "named").join(keyed, on="image_path")
     )
-    return {
-        "answer": "log-odds of the most probable class",
-        "tolerance_share": TOLERANCE,
-        "still_alike": STILL_ALIKE,
-        "missing": run.stages()["explain"].get("missing", {}),
-        "n_patients": answers["patient_id"].n_unique(),
-        "n_images": answers.height,
-        "n_images_with_nodule": images.height,
-        "n_flat": {kind: _n_flat(trained.filter(pl.col("map") == kind)) for kind in kinds},
-        "on_nodule": [asdict(each) for each in _on_nodule(images, kinds, settings, seed=seed)],
-        "alike": [asdict(each) for each in _alike(maps, keyed, kinds, settings, seed=seed)],
-        "shown": _shown(answers, images, kinds),
-    }
+    missing = run.stages()["explain"].get("missing", {})
+    return Explanations(
+        answer="log-odds of the most probable class",
+        tolerance_share=TOLERANCE,
+        still_alike=STILL_ALIKE,
+        missing=missing if isinstance(missing, dict) else {},
+        n_patients=answers["patient_id"].n_unique(),
+        n_images=answers.height,
+        n_images_with_nodule=images.height,
+        n_flat={kind: _n_flat(trained.filter(pl.col("map") == kind)) for kind in kinds},
+        on_nodule=_on_nodule(images, kinds, settings, seed=seed),
+        alike=list(_alike(maps, keyed, kinds, settings, seed=seed)),
+        shown=_shown(answers, images, kinds),
+    )
 
 
 def target_of(row: dict[str, Any]) -> Target | None:
@@ -303,17 +342,17 @@ def _alike_record(
     )
 
 
-def _shown(answers: pl.DataFrame, images: pl.DataFrame, kinds: Sequence[str]) -> list[dict[str, object]]:
+def _shown(answers: pl.DataFrame, images: pl.DataFrame, kinds: Sequence[str]) -> list[ShownImage]:
     """An image a class: the one whose energy is the median of its class's, so neither the best nor the worst."""
     found = []
     for _, own in answers.sort("malignant", "reference", "image_path").group_by("reference", maintain_order=True):
         measured = images.filter(pl.col("image_path").is_in(own["image_path"].to_list()))
-        row = own.row(0, named=True)
+        row, reached = own.row(0, named=True), {}
         if measured.height and kinds:
             order = measured.sort(f"{kinds[-1]} energy", "image_path")
             name = order["image_path"][(order.height - 1) // 2]
             row = own.row(by_predicate=pl.col("image_path") == name, named=True)
             values = measured.row(by_predicate=pl.col("image_path") == name, named=True)
-            row["reached"] = {kind: {each: values[f"{kind} {each}"] for each in MEASURES} for kind in kinds}
-        found.append({"reached": {}, **row})
+            reached = {kind: Reached(**{each: values[f"{kind} {each}"] for each in MEASURES}) for kind in kinds}
+        found.append(ShownImage(reached=reached, **row))
     return found

@@ -1,6 +1,7 @@
 """A nodule's images put together in two ways, on the same nodules: mean of logits, and gated attention."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -18,7 +19,35 @@ MEAN = "mean of logits"
 FIGURES = (*((EVERY_CLASS, metric) for metric in METRICS_COMPARED), (MALIGNANCY, "auroc"))
 
 
-def aggregations_content(tables: RunTables) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AggregationFigure:
+    """One figure per nodule by both ways, and gated attention minus the mean, with its two-sided p."""
+
+    target: str
+    metric: str
+    mean_estimate: float | None
+    mean_low: float | None
+    mean_high: float | None
+    attention_estimate: float | None
+    attention_low: float | None
+    attention_high: float | None
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aggregations:
+    """Everything of aggregations.json; n_several_images of the n_nodules tested have more than one image."""
+
+    n_nodules: int
+    n_several_images: int
+    figures: Sequence[AggregationFigure]
+
+
+def aggregations_content(tables: RunTables) -> Aggregations:
     """Everything of aggregations.json: each figure by both ways, and gated attention minus the mean, per nodule.
 
     Differences share their bootstrap draws of patients. Of nodules with one image, attention has nothing to weigh: the
@@ -30,7 +59,7 @@ def aggregations_content(tables: RunTables) -> dict[str, object]:
 
 def aggregations(
     by_unit: Mapping[Unit, pl.DataFrame], attended: pl.DataFrame, classes: ClassList, settings: EvaluateSettings
-) -> dict[str, object]:
+) -> Aggregations:
     """The same from the tables of images and nodules, as `per_unit` gives them, and the attended nodules."""
     images = tested_rows(by_unit["image"], MAIN_MODEL)
     n_images = images.group_by("nodule_id").len()["len"]
@@ -50,16 +79,16 @@ def aggregations(
         }
         apart = difference_of(found[GATED_ATTENTION], found[MEAN], target, metric, confidence=settings.confidence)
         rows.append(
-            {
-                "target": target,
-                "metric": metric,
+            AggregationFigure(
+                target=target,
+                metric=metric,
                 **{
                     f"{short}_{end}": None if told[name] is None else getattr(told[name], end)
                     for short, name in (("mean", MEAN), ("attention", GATED_ATTENTION))
                     for end in ("estimate", "low", "high")
                 },
                 **{name: getattr(apart, name) for name in ("estimate", "low", "high", "p")},
-                "n": len(found[MEAN].keys),
-            }
+                n=len(found[MEAN].keys),
+            )
         )
-    return {"n_nodules": len(n_images), "n_several_images": int((n_images > 1).sum()), "figures": rows}
+    return Aggregations(n_nodules=len(n_images), n_several_images=int((n_images > 1).sum()), figures=rows)

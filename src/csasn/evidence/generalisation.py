@@ -1,6 +1,7 @@
 """One run beside another of the same cohort: how far figures fall from pooled cross-validation to unseen sites."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -40,6 +41,16 @@ class Drop:
     note: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """Section `beside` of metrics.json: the other run's folder, both splits' schemes, and the drops per patient."""
+
+    run: str
+    scheme: str
+    scheme_here: str
+    drops: Sequence[Drop]
+
+
 def remember(run: Run, other: Run | None) -> None:
     """Keep in run.json, relative to the run folder, which run an evaluation sets beside it, or that there is none."""
     folder = None if other is None else os.path.relpath(other.folder.resolve(), run.folder.resolve())
@@ -60,7 +71,7 @@ def remembered(run: Run) -> Run | None:
     return open_run(folder)
 
 
-def beside(run: Run, other: Run) -> dict[str, object]:
+def beside(run: Run, other: Run) -> Beside:
     """What metrics.json says of the other run: its folder, scheme, and the drops per patient, over all and by site.
 
     Raises MismatchError where the runs are of different cohorts: only the same patients can be compared.
@@ -79,12 +90,12 @@ def beside(run: Run, other: Run) -> dict[str, object]:
         predictions = pl.read_parquet(each.require("predictions.parquet"))
         main = predictions.filter(pl.col("model") == MAIN_MODEL)
         tables.append(tested_rows(per_unit(main, classes, unit="patient"), MAIN_MODEL))
-    return {
-        "run": str(other.folder.resolve()),
-        "scheme": other.configuration.split.scheme,
-        "scheme_here": run.configuration.split.scheme,
-        "drops": drops(tables[0], tables[1], classes, settings),
-    }
+    return Beside(
+        run=str(other.folder.resolve()),
+        scheme=other.configuration.split.scheme,
+        scheme_here=run.configuration.split.scheme,
+        drops=drops(tables[0], tables[1], classes, settings),
+    )
 
 
 def drops(here: pl.DataFrame, other: pl.DataFrame, classes: ClassList, settings: EvaluateSettings) -> list[Drop]:

@@ -1,6 +1,7 @@
 """The shortcut audit of a run: from readings of altered pictures to answers and, where something leaks, an alarm."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ from scipy.special import expit
 
 from csasn.calibration.calibrate import EMBEDDINGS
 from csasn.calibration.embeddings import read_embeddings
-from csasn.evidence.statistics.leaks import Question, leaks, site_readable, within_sites_auroc
+from csasn.evidence.statistics.leaks import Leak, Question, leaks, site_readable, within_sites_auroc
 from csasn.runs import Run
 
 MARKS_FOLLOW = "do marks away from the nodule follow malignancy?"
@@ -16,7 +17,45 @@ MODEL_FOLLOWS = "does what the marks add to the logit follow malignancy?"
 BORDER_TELLS = "does the border alone tell malignancy?"
 
 
-def shortcuts_content(run: Run) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlteredReading:
+    """Malignancy read from an altered picture, per patient; `median_change` is that of p(malignant)."""
+
+    variant: str
+    auroc_within_sites: float | None
+    median_change: float | None
+    n_patients: int
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteReadable:
+    """Whether the site can be read from the embeddings of a fold's test patients; see `Readable`."""
+
+    fold: int
+    balanced_accuracy: float | None
+    chance: float | None
+    p: float | None
+    n_patients: int
+    n_sites: int
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shortcuts:
+    """Everything of shortcuts.json; `rule` says in words when a question raises an alarm."""
+
+    rule: str
+    false_alarm_rate: float
+    smallest_auroc: float
+    alarm: bool
+    questions: Sequence[Leak]
+    variants: Sequence[AlteredReading]
+    n_without_border_check: int
+    site_readable: Sequence[SiteReadable]
+
+
+def shortcuts_content(run: Run) -> Shortcuts:
     """Everything of shortcuts.json: three questions and the variants per patient, and whether the site can be read."""
     settings = run.configuration.shortcuts
     patients = _per_patient(run)
@@ -32,17 +71,17 @@ def shortcuts_content(run: Run) -> dict[str, object]:
         n_permutations=settings.n_permutations,
         seed=run.configuration.fit.seed,
     )
-    return {
-        "rule": "an alarm: p, adjusted by Holm over the questions, is at most false_alarm_rate, and the AUROC "
+    return Shortcuts(
+        rule="an alarm: p, adjusted by Holm over the questions, is at most false_alarm_rate, and the AUROC "
         "within sites is at least smallest_auroc",
-        "false_alarm_rate": settings.false_alarm_rate,
-        "smallest_auroc": settings.smallest_auroc,
-        "alarm": any(each.alarm for each in answers),
-        "questions": [asdict(each) for each in answers],
-        "variants": [_variant(patients, name) for name in ("as-is", "without-marks", "without-nodule", "border")],
-        "n_without_border_check": len(patients) - len(free),
-        "site_readable": _site_readable(run),
-    }
+        false_alarm_rate=settings.false_alarm_rate,
+        smallest_auroc=settings.smallest_auroc,
+        alarm=any(each.alarm for each in answers),
+        questions=answers,
+        variants=[_variant(patients, name) for name in ("as-is", "without-marks", "without-nodule", "border")],
+        n_without_border_check=len(patients) - len(free),
+        site_readable=_site_readable(run),
+    )
 
 
 def _per_patient(run: Run) -> pl.DataFrame:
@@ -72,25 +111,25 @@ def _question(name: str, patients: pl.DataFrame, quantity: pl.Series, *, two_sid
     )
 
 
-def _variant(patients: pl.DataFrame, name: str) -> dict[str, object]:
+def _variant(patients: pl.DataFrame, name: str) -> AlteredReading:
     """AUROC within sites of malignancy from a variant, and how far p(malignant) moves from the whole picture."""
     read = patients.drop_nulls(name)
     if read.is_empty():
         note = "not estimable: there are no masks"
-        return {"variant": name, "auroc_within_sites": None, "median_change": None, "n_patients": 0, "note": note}
+        return AlteredReading(variant=name, auroc_within_sites=None, median_change=None, n_patients=0, note=note)
     question = _question(name, read, read[name], two_sided=False)
     auroc = within_sites_auroc(question.malignant, question.quantity, question.site)
     change = np.abs(expit(read[name].to_numpy()) - expit(read["as-is"].to_numpy()))
-    return {
-        "variant": name,
-        "auroc_within_sites": float(auroc) if np.isfinite(auroc) else None,
-        "median_change": float(np.median(change)),
-        "n_patients": len(read),
-        "note": "",
-    }
+    return AlteredReading(
+        variant=name,
+        auroc_within_sites=float(auroc) if np.isfinite(auroc) else None,
+        median_change=float(np.median(change)),
+        n_patients=len(read),
+        note="",
+    )
 
 
-def _site_readable(run: Run) -> list[dict[str, object]]:
+def _site_readable(run: Run) -> list[SiteReadable]:
     """A record a fold, of its test patients' mean embeddings by its own model; no fold mixes two models' spaces."""
     found = []
     for fold in sorted(run.split()["fold"].unique().to_list()):
@@ -103,5 +142,5 @@ def _site_readable(run: Run) -> list[dict[str, object]]:
             n_permutations=run.configuration.shortcuts.n_permutations,
             seed=run.configuration.fit.seed,
         )
-        found.append({"fold": fold, **asdict(answer)})
+        found.append(SiteReadable(fold=fold, **asdict(answer)))
     return found

@@ -1,6 +1,7 @@
 """Similar patients: the training nodules that lie nearest to each rare nodule that was read wrongly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,43 @@ from csasn.units import MAIN_MODEL, tested_rows, units_of
 OF_A_NODULE = ("site", "patient_id", "nodule_id", "image_path", "reference")
 
 
-def similar_content(tables: RunTables) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbour:
+    """A training nodule that lies near: its first image, its class, and the cosine to the nodule asked about."""
+
+    site: str
+    patient_id: str
+    nodule_id: str
+    image_path: str
+    reference: str
+    cosine: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RareError:
+    """A test nodule of a rare class that was read as another, with its nearest training nodules, nearest first."""
+
+    fold: int
+    site: str
+    patient_id: str
+    nodule_id: str
+    image_path: str
+    reference: str
+    predicted: str
+    p_reference: float
+    similar: Sequence[Neighbour]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Similar:
+    """Everything of similar.json; `n_similar` is the number of neighbours that were looked for."""
+
+    rare_classes: Sequence[str]
+    n_similar: int
+    errors: Sequence[RareError]
+
+
+def similar_content(tables: RunTables) -> Similar:
     """Everything of similar.json: each test nodule of a rare class read as another, and what lay near it in training.
 
     Nearness is the cosine of mean embeddings by the fold's own model, standardised on its training nodules; of a
@@ -32,11 +69,11 @@ def similar_content(tables: RunTables) -> dict[str, object]:
         asked = own.select("nodule_id").join(test, on="nodule_id", validate="1:1", maintain_order="left")
         cosine = cosines(_points(asked), _points(train))
         found += list(_told(own, train, cosine, n_similar))
-    return {
-        "rare_classes": list(rare_classes(tables.manifest)),
-        "n_similar": n_similar,
-        "errors": sorted(found, key=lambda each: (each["p_reference"], each["nodule_id"])),
-    }
+    return Similar(
+        rare_classes=list(rare_classes(tables.manifest)),
+        n_similar=n_similar,
+        errors=sorted(found, key=lambda each: (each.p_reference, each.nodule_id)),
+    )
 
 
 def nodules_of(images: pl.DataFrame) -> pl.DataFrame:
@@ -79,13 +116,13 @@ def _rare_errors(tables: RunTables) -> pl.DataFrame:
     return read.filter("wrong", pl.col("reference").is_in(list(rare_classes(tables.manifest))))
 
 
-def _told(errors: pl.DataFrame, train: pl.DataFrame, cosine: Array, n_similar: int) -> Iterator[dict[str, object]]:
+def _told(errors: pl.DataFrame, train: pl.DataFrame, cosine: Array, n_similar: int) -> Iterator[RareError]:
     """A record an error with its nearest training nodules, one a patient, nearest first."""
     for row, near in zip(errors.drop("wrong").iter_rows(named=True), cosine, strict=True):
-        yield {**row, "similar": nearest_of(train, near, n_similar=n_similar)}
+        yield RareError(**row, similar=nearest_of(train, near, n_similar=n_similar))
 
 
-def nearest_of(train: pl.DataFrame, cosine: Array, *, n_similar: int) -> list[dict[str, object]]:
+def nearest_of(train: pl.DataFrame, cosine: Array, *, n_similar: int) -> list[Neighbour]:
     """The nearest of the training nodules (n rows, cosine (n,)) as records, the nearest nodule of a patient alone."""
     table, n_looked_at = train.select(OF_A_NODULE), 4 * n_similar
     while True:
@@ -96,5 +133,5 @@ def nearest_of(train: pl.DataFrame, cosine: Array, *, n_similar: int) -> list[di
         ordered = ordered.sort("cosine", "nodule_id", descending=[True, False])
         found = ordered.unique("patient_id", keep="first", maintain_order=True).head(n_similar)
         if everyone or len(found) == n_similar:
-            return found.to_dicts()
+            return [Neighbour(**row) for row in found.to_dicts()]
         n_looked_at *= 4

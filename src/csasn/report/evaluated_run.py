@@ -1,22 +1,24 @@
 """What every section reads: a finished run, its figures as records, and how a drawing is made for it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import polars as pl
 from matplotlib.figure import Figure
 
 from csasn.csv_cells import restored_cells
-from csasn.evidence.record import Record
-from csasn.files import read_json
+from csasn.documents import read_document
+from csasn.evidence.evaluation import Evaluation
 from csasn.report.blocks import Drawing
 from csasn.report.formatting import Index, index
 from csasn.report.plotting import draw
 from csasn.runs import Run
 from csasn.schema import WEIGHTS_COLUMNS, ClassList
 from csasn.units import MAIN_MODEL, Units, per_unit, tested_rows, units_of
+
+D = TypeVar("D")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +28,14 @@ class EvaluatedRun:
     run: Run
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Evaluation:
         """metrics.json."""
-        return read_json(self.run.require("metrics.json"))
+        return read_document(self.run.require("metrics.json"), Evaluation)
 
-    def beyond(self, name: str) -> dict[str, Any] | None:
-        """A file that `evaluate` wrote beside metrics.json, or None where this run gave no reason to write it."""
+    def beyond(self, name: str, kind: type[D]) -> D | None:
+        """A document that `evaluate` wrote beside metrics.json, or None where this run gave no reason to write it."""
         outputs = self.run.stages()["evaluate"]["outputs"]
-        return read_json(self.run.require(name)) if name in str(outputs) else None
+        return read_document(self.run.require(name), kind) if name in str(outputs) else None
 
     @cached_property
     def predictions(self) -> pl.DataFrame:
@@ -66,15 +68,14 @@ class EvaluatedRun:
         return self.run.classes()
 
     @cached_property
-    def certificate(self) -> dict[str, Any]:
+    def certificate(self) -> dict[str, object]:
         """certificate.json."""
         return self.run.certificate()
 
     @cached_property
     def records(self) -> Index:
         """The records of metrics.json by what they are of."""
-        names = [field.name for field in fields(Record)]
-        return index([Record(**{name: row[name] for name in names}) for row in rows_of(self.metrics["records"])])
+        return index(self.metrics.records)
 
     @cached_property
     def units(self) -> Units:
@@ -101,6 +102,6 @@ class EvaluatedRun:
         return draw(name, words, build, simulated=self.simulated)
 
 
-def rows_of(content: object) -> list[dict[str, Any]]:
-    """The rows of a table in JSON; nothing where there is none."""
+def rows_of(content: object) -> list[dict[str, object]]:
+    """The rows of a table in the certificate; nothing where there is none."""
     return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from csasn.config import Configuration
+from csasn.evidence.explanations import Explanations
 from csasn.evidence.metric_panel import estimable_classes
-from csasn.report.evaluated_run import EvaluatedRun, rows_of
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.sections.limits import limits_of
 from csasn.report.sections.results import SCHEMES, headline
 
@@ -161,7 +162,7 @@ class Facts:
 
     def fairness(self) -> str:
         """Subgroups where the manifest has them."""
-        found = sorted({str(row["by"]) for row in rows_of(self.evaluated.metrics.get("subgroups"))})
+        found = sorted({row.by for row in self.evaluated.metrics.subgroups})
         if not found:
             return f"The manifest holds no age, sex, nodule size or device. {AUTHORS}: fairness."
         return f"Figures by {', '.join(found)} in report.html. {AUTHORS}: which groups matter and why."
@@ -269,7 +270,7 @@ class Facts:
 
     def explanations(self) -> str:
         """Maps where they were made."""
-        if self.evaluated.beyond("explanations.json") is None:
+        if self.evaluated.beyond("explanations.json", Explanations) is None:
             return "Not done in this run (`csasn explain`)."
         return (
             "Grad-CAM and attention maps of test images, measured against the nodule masks where there are any, and "

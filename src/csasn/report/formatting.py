@@ -1,7 +1,7 @@
 """The evaluation's records by what they are of, and a record as text."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 from csasn.evidence.record import Record
 from csasn.units import MAIN_MODEL, MALIGNANCY, Units
@@ -24,6 +24,22 @@ CLASS_METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier", "ece": "E
 Index = dict[tuple[str, str, str, str, str], Record]  # model, site, unit, target, metric
 
 
+class Estimated(Protocol):
+    """A record with an estimate and its interval; None is "not estimable"."""
+
+    @property
+    def estimate(self) -> float | None:
+        """The figure."""
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of its interval."""
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of its interval."""
+
+
 def shown_targets(units: Units) -> tuple[str, ...]:
     """Malignancy and the classes, without a class that is all of malignancy: it would say everything twice."""
     if len(units.classes.malignant) == 1 and units.known[units.malignant].all():
@@ -41,9 +57,9 @@ def index(records: Sequence[Record]) -> Index:
     return {(each.model, each.site, each.unit, each.target, each.metric): each for each in records}
 
 
-def with_interval(record: Record | None, *, digits: int = 2) -> str:
+def with_interval(record: Estimated | None, *, digits: int = 2) -> str:
     """Estimate and interval as text: "0.84 (0.81–0.87)", or "not estimable"."""
-    return ends_text(record.estimate, record.low, record.high, digits=digits) if record else NOT_ESTIMABLE
+    return share(record, digits=digits) if record else NOT_ESTIMABLE
 
 
 def ends_text(estimate: float | None, low: float | None, high: float | None, *, digits: int = 2) -> str:
@@ -56,9 +72,9 @@ def ends_text(estimate: float | None, low: float | None, high: float | None, *, 
     return f"{number(estimate, digits=digits)} ({number(low, digits=digits)}{dash}{number(high, digits=digits)})"
 
 
-def share(row: Mapping[str, Any]) -> str:
-    """The estimate of a row of metrics.json with its interval."""
-    return ends_text(row["estimate"], row["low"], row["high"])
+def share(row: Estimated, *, digits: int = 2) -> str:
+    """The estimate of a record with its interval."""
+    return ends_text(row.estimate, row.low, row.high, digits=digits)
 
 
 def number(value: float | None, *, digits: int = 2) -> str:

@@ -3,39 +3,26 @@
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.typing import LineStyleType
 
 from csasn.report.blocks import Drawing
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito 2008
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+DASHES: tuple[LineStyleType, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 INK, QUIET, STAMP = "#1a1a1a", "#6b6b6b", "#9c1c1c"
 WIDTH_IN = 4.4
 DOTS_AN_INCH = 300
-FONTS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.0,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8.0,
-    "legend.fontsize": 7.5,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "csasn",
-}
 
 
 def draw(name: str, words: str, build: Callable[[], Figure], *, simulated: bool) -> Drawing:
     """The figure that `build` makes, in the house style, with ids that begin with `name` so that many share a page."""
-    with mpl.rc_context(FONTS):
+    with _house_style():
         figure = build()
         if simulated:
             _stamp(figure)
@@ -45,6 +32,26 @@ def draw(name: str, words: str, build: Callable[[], Figure], *, simulated: bool)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', vector.getvalue())
     svg = re.sub(r"(url\(|href=\")#", rf"\1#{name}-", svg)
     return Drawing(name=name, words=words, svg=svg, png=dots.getvalue())
+
+
+def _house_style() -> AbstractContextManager[None]:
+    """Matplotlib's settings for every figure, as long as it is drawn."""
+    return mpl.rc_context(
+        {
+            "font.family": "DejaVu Sans",
+            "font.size": 8.0,
+            "axes.titlesize": 8.5,
+            "axes.labelsize": 8.0,
+            "legend.fontsize": 7.5,
+            "xtick.labelsize": 7.5,
+            "ytick.labelsize": 7.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.7,
+            "svg.fonttype": "path",
+            "svg.hashsalt": "csasn",
+        }
+    )
 
 
 def blank(height_in: float, *, width_in: float = WIDTH_IN) -> Figure:

@@ -1,15 +1,16 @@
 """The whole study: units made, done and gone on with; then what they say of each module, as study.json."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from csasn.cohort.split import split_run
+from csasn.documents import write_document
 from csasn.errors import BadInputError, listing
 from csasn.evidence.ablation import Arm, ablation_content
-from csasn.files import write_json
+from csasn.evidence.study import Cost, Study, StudySuite, UnitState
 from csasn.progress import Log
-from csasn.study.cost import Cost, cost_of, cost_of_logistic_regression
+from csasn.study.cost import cost_of, cost_of_logistic_regression
 from csasn.study.engine import Engine
 from csasn.study.suite import FULL, Resolved
 from csasn.study.units import FAILURE, Outcome, Trial, make_units
@@ -72,35 +73,43 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[T
         for baseline in resolved.suite.baselines
     ]
     run = units[0].run
-    content = {
-        "cohort": cohort.resolve().name,
-        "simulated": run.simulated(),
-        "scheme": run.configuration.split.scheme,
-        "csasn": run.record()["csasn"],
-        "manifest_sha256": run.record()["manifest_sha256"],
-        "suite": {
-            "file": resolved.path.name,
-            "sha256": resolved.sha256,
-            "seeds": list(resolved.suite.seeds),
-            "changed": resolved.changed,
-        },
-        "units": [_state(unit, finished) for unit in units],
-        **ablation_content(arms, full=FULL),
-        "costs": _costs(finished, resolved.suite.baselines),
-    }
-    write_json(study / STUDY, content)
+    judged = ablation_content(arms, full=FULL)
+    content = Study(
+        cohort=cohort.resolve().name,
+        simulated=run.simulated(),
+        scheme=run.configuration.split.scheme,
+        csasn=str(run.record()["csasn"]),
+        manifest_sha256=str(run.record()["manifest_sha256"]),
+        suite=StudySuite(
+            file=resolved.path.name,
+            sha256=resolved.sha256,
+            seeds=list(resolved.suite.seeds),
+            changed=resolved.changed,
+        ),
+        units=[_state(unit, finished) for unit in units],
+        confidence=judged.confidence,
+        n_bootstrap=judged.n_bootstrap,
+        fixed_specificity=judged.fixed_specificity,
+        rare_classes=judged.rare_classes,
+        n_patients=judged.n_patients,
+        variants=judged.variants,
+        tirads=judged.tirads,
+        costs=_costs(finished, resolved.suite.baselines),
+    )
+    write_document(study / STUDY, content)
     return study / STUDY
 
 
-def _state(unit: Trial, finished: Sequence[Trial]) -> dict[str, object]:
+def _state(unit: Trial, finished: Sequence[Trial]) -> UnitState:
     failure = unit.run.path(FAILURE)
-    state, error = "finished" if unit in finished else "waiting", ""
+    state: Literal["finished", "failed", "waiting"] = "finished" if unit in finished else "waiting"
+    error = ""
     if state == "waiting" and failure.is_file():
         state, error = "failed", failure.read_text(encoding="utf-8").strip().splitlines()[-1]
-    return {"name": unit.name, "variant": unit.variant, "seed": unit.seed, "state": state, "error": error}
+    return UnitState(name=unit.name, variant=unit.variant, seed=unit.seed, state=state, error=error)
 
 
-def _costs(finished: Sequence[Trial], baselines: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def _costs(finished: Sequence[Trial], baselines: Sequence[str]) -> dict[str, Cost]:
     """Of each variant, and of each baseline of the full network, its first finished seed's cost."""
     found: dict[str, Cost] = {}
     for unit in finished:
@@ -108,4 +117,4 @@ def _costs(finished: Sequence[Trial], baselines: Sequence[str]) -> dict[str, dic
             found[unit.variant] = cost_of(unit.run)
             if unit.variant == FULL:
                 found |= {baseline: cost_of_logistic_regression(unit.run) for baseline in baselines}
-    return {name: asdict(cost) for name, cost in found.items()}
+    return found

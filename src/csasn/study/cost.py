@@ -1,7 +1,6 @@
 """What a variant costs: its parameters, the work of reading an image, and its training as its own records have it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import polars as pl
 import torch
@@ -10,27 +9,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from csasn.csv_cells import restored_cells
+from csasn.evidence.study import Cost
 from csasn.network.csasn import Csasn, FusionHead
 from csasn.network.weights import build_branches
 from csasn.runs import Run
 from csasn.schema import HISTORY_COLUMNS
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
-    """Of one unit.
-
-    Attributes:
-        parameters: of the whole network, the branches included.
-        gflops: floating-point operations of reading one image, in thousands of millions; a product and a sum are two.
-        images_per_s: training images a second, median over epochs; None for a model that has no epochs.
-        training_minutes: of all epochs of all folds, without the reading of the tuning partition; None likewise.
-    """
-
-    parameters: int
-    gflops: float
-    images_per_s: float | None
-    training_minutes: float | None
 
 
 def cost_of(run: Run) -> Cost:

@@ -57,7 +57,7 @@ class Resolved:
     sha256: str
     suite: Suite
     configurations: dict[tuple[str, int], Configuration]
-    changed: dict[str, Any]
+    changed: dict[str, object]
     """Settings of all variants that were given another value than the suite's, by their dotted names."""
 
 
@@ -112,7 +112,7 @@ def _beside(suite: Suite, variant: Variant) -> list[str]:
     return list(suite.baselines) if variant.name == FULL else []
 
 
-def _differences(own: Configuration, chosen: Configuration) -> dict[str, Any]:
+def _differences(own: Configuration, chosen: Configuration) -> dict[str, object]:
     """The settings that differ, by dotted name, as chosen."""
     before = flat_settings(own)
     return {name: value for name, value in flat_settings(chosen).items() if value != before[name]}

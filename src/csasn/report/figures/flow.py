@@ -55,10 +55,10 @@ def _partitions(split: pl.DataFrame) -> list[list[str]]:
     each = split.group_by("fold", "partition").agg(pl.col("patient_id").n_unique().alias("n"))
     lines = [counted(n_folds, "fold")]
     for partition in ("train", "tuning", "test"):
-        found = each.filter(pl.col("partition") == partition)["n"]
-        if found.is_empty():
+        counts: list[int] = each.filter(pl.col("partition") == partition)["n"].to_list()
+        if not counts:
             continue
-        ends = sorted({int(found.min()), int(found.max())})  # type: ignore[arg-type]
+        ends = sorted({min(counts), max(counts)})
         lines.append(f"{partition}: {' to '.join(f'{n:,}' for n in ends)} patients a fold")
     tested = split.filter(pl.col("partition") == "test")["patient_id"].n_unique()
     return [lines, ["Read by a model that never saw them:", f"{tested:,} patients"]]

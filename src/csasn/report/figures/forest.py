@@ -1,20 +1,20 @@
 """Forest plots: a row a model, a difference or a site, each a point with its interval and its numbers."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from csasn.evidence.record import Record
-from csasn.report.formatting import Index
+from csasn.evidence.comparison import Comparison
+from csasn.evidence.run_differences import RunDifference
+from csasn.report.formatting import Estimated, Index
 from csasn.report.plotting import INK, PALETTE, QUIET, blank
 from csasn.units import MAIN_MODEL
 
 Ends = tuple[float, float, float] | None
 
 
-def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
+def comparison(records: Index, differences: Sequence[Comparison]) -> Figure:
     """Macro AUROC of every model with its interval, and CSASN minus each baseline, per patient."""
     models = [key[0] for key in records if key[1:] == ("all", "patient", "all", "macro_auroc")]
     first = [
@@ -22,9 +22,9 @@ def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
         for name in models
     ]
     second = [
-        (f"minus {row['baseline']}", ends_of(row))
+        (f"minus {row.baseline}", ends_of(row))
         for row in differences
-        if row["unit"] == "patient" and row["metric"] == "macro_auroc"
+        if row.unit == "patient" and row.metric == "macro_auroc"
     ]
     figure = blank(1.7 + 0.27 * (len(first) + len(second)) + (0.4 if second else 0))
     heights = [len(first) + 1, len(second) + 1] if second else [1]
@@ -39,12 +39,11 @@ def comparison(records: Index, differences: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def ends_of(row: Record | dict[str, Any]) -> Ends:
-    """Estimate and interval of a record or of a row of metrics.json; None where they are not estimable."""
-    fields = ("estimate", "low", "high")
-    values = [row.get(name) if isinstance(row, dict) else getattr(row, name) for name in fields]
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
-    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
+def ends_of(row: Estimated) -> Ends:
+    """Estimate and interval of a record; None where they are not estimable."""
+    if row.estimate is None or row.low is None or row.high is None:
+        return None
+    return row.estimate, row.low, row.high
 
 
 def forest(axes: Axes, rows: Sequence[tuple[str, Ends]], *, signed: bool = False, marked: Collection[int] = ()) -> None:
@@ -81,14 +80,14 @@ def by_site(records: Index, sites: Sequence[str]) -> Figure:
     return figure
 
 
-def between_runs(panels: Mapping[str, Sequence[tuple[str, dict[str, Any]]]]) -> Figure:
+def between_runs(panels: Mapping[str, Sequence[tuple[str, RunDifference]]]) -> Figure:
     """A minus B in panels by title, a labelled row a figure; those that Holm's p settles are marked."""
     sizes = [len(rows) for rows in panels.values()]
     figure = blank(0.35 + sum(0.62 + 0.24 * n for n in sizes))
     figure.set_layout_engine("constrained", hspace=0.1)
     grid = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=[n + 0.6 for n in sizes])[:, 0]
     for axes, (title, rows) in zip(grid, panels.items(), strict=True):
-        settled = {place for place, (_, row) in enumerate(rows) if row["better"]}
+        settled = {place for place, (_, row) in enumerate(rows) if row.better}
         forest(axes, [(label, ends_of(row)) for label, row in rows], signed=True, marked=settled)
         axes.axvline(0, color=QUIET, linewidth=0.8, linestyle=":")
         axes.set_title(title, loc="left")

@@ -1,23 +1,23 @@
 """Figures of a study: full minus each variant as a forest plot, and quality against cost."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from csasn.report.figures.forest import ends_of, forest
+from csasn.evidence.wording import ArmDifference
+from csasn.report.figures.forest import Ends, ends_of, forest
 from csasn.report.plotting import INK, PALETTE, QUIET, blank
 
 ALIKE = 0.05  # relative difference of two costs that are told as one
 SPREAD = 3.0  # of the costs, beyond which their axis is logarithmic
 Point = tuple[str, float, tuple[float, float, float]]  # variant, its cost, its quality with the interval
-Row = tuple[str, str, dict[str, Any]]  # module, what a variant has instead, its difference
+Row = tuple[str, str, ArmDifference]  # module, what a variant has instead, its difference
 
 
 def modules(rows: Sequence[Row], *, axis: str) -> Figure:
     """Full minus variant, a row a variant under its module's name; those that Holm's p settles are marked."""
-    labels: list[tuple[str, Any]] = []
+    labels: list[tuple[str, Ends]] = []
     settled: set[int] = set()
     heads: list[int] = []
     last = ""
@@ -26,7 +26,7 @@ def modules(rows: Sequence[Row], *, axis: str) -> Figure:
             heads.append(len(labels))
             labels.append((module, None))
             last = module
-        if row["verdict"] in ("helps", "hurts"):
+        if row.verdict in ("helps", "hurts"):
             settled.add(len(labels))
         labels.append((f"{instead}   ", ends_of(row)))
     figure = blank(0.9 + 0.2 * len(labels), width_in=5.6)

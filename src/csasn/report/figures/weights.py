@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from itertools import cycle
-from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
 
 from csasn.report.figures.training import STAGES
 from csasn.report.plotting import DASHES, INK, PALETTE, QUIET, blank, shared_legend
@@ -26,6 +26,7 @@ NAMES = {
     ("site", "loss"): "site: cross-entropy, nats",
     ("site", "reversal"): "site: reversal factor",
 }
+Style = tuple[str, LineStyleType]  # colour and dashes
 STILL = 1e-6  # a weight that changes by less over a training stands still
 
 
@@ -62,11 +63,11 @@ def weights(moved: pl.DataFrame) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, rows: pl.DataFrame, styles: Mapping[tuple[str, ...], tuple[Any, Any]]) -> None:
+def _lines(axes: Axes, rows: pl.DataFrame, styles: Mapping[tuple[str, ...], Style]) -> None:
     for (kind, name, _), fold in rows.sort("epoch", maintain_order=True).group_by(
         "kind", "name", "fold", maintain_order=True
     ):
         colour, dashes = styles[str(kind), str(name)]
         label = NAMES.get((str(kind), str(name)), str(name))
-        style = {"color": colour, "linestyle": dashes, "linewidth": 1.0, "alpha": 0.85}
-        axes.plot(fold["epoch"].to_list(), fold["value"].to_list(), label=label, **style)
+        epochs, values = fold["epoch"].to_list(), fold["value"].to_list()
+        axes.plot(epochs, values, label=label, color=colour, linestyle=dashes, linewidth=1.0, alpha=0.85)

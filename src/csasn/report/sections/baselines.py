@@ -1,9 +1,8 @@
 """CSASN beside simpler models on the same folds, whichever way it falls."""
 
-from typing import Any
-
+from csasn.evidence.comparison import Comparison
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import EvaluatedRun, rows_of
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.figures.forest import comparison
 from csasn.report.formatting import OVERALL_METRICS, figure_name, number, p_text, with_interval
 
@@ -12,7 +11,7 @@ COMPARED = ("macro_auroc", "balanced_accuracy", "macro_f1")
 
 def baselines(evaluated: EvaluatedRun) -> Section:
     """Every model's figures, and the paired differences."""
-    differences = rows_of(evaluated.metrics["comparisons"])
+    differences = evaluated.metrics.comparisons
     blocks: list[Table | Words] = [
         Table(
             name="models",
@@ -51,15 +50,15 @@ def _tests(evaluated: EvaluatedRun) -> tuple[Table, ...]:
     """DeLong's and McNemar's tests."""
     rows = [
         [
-            row["baseline"],
-            figure_name(row["target"], row["metric"]),
-            row["method"],
-            number(row["estimate"], digits=3),
-            p_text(row["p"]),
-            p_text(row["p_holm"]),
-            row["note"],
+            row.baseline,
+            figure_name(row.target, row.metric),
+            row.method,
+            number(row.estimate, digits=3),
+            p_text(row.p),
+            p_text(row.p_holm),
+            row.note,
         ]
-        for row in rows_of(evaluated.metrics.get("paired_tests"))
+        for row in evaluated.metrics.paired_tests
     ]
     caption = "Tests of CSASN against each baseline on the same patients; Holm over all of these"
     head = ("Baseline", "Figure", "Test", "Difference", "p", "p, Holm", "Note")
@@ -80,21 +79,21 @@ def _models(evaluated: EvaluatedRun) -> list[list[str]]:
     ]
 
 
-def _difference(row: dict[str, Any], *, confidence: float) -> list[str]:
+def _difference(row: Comparison, *, confidence: float) -> list[str]:
     """One comparison in words and numbers, whichever way it falls; it is settled by the p that Holm adjusted."""
-    label = f"{row['unit']}: {OVERALL_METRICS[row['metric']]}"
-    if row["estimate"] is None or row["low"] is None:
-        return [row["baseline"], label, "not estimable", "–", "–", "–", row["note"] or "–"]
-    ends = f"{row['estimate']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})".replace("-", "−")
+    label = f"{row.unit}: {OVERALL_METRICS[row.metric]}"
+    if row.estimate is None or row.low is None or row.high is None:
+        return [row.baseline, label, "not estimable", "–", "–", "–", row.note or "–"]
+    ends = f"{row.estimate:+.3f} ({row.low:+.3f} to {row.high:+.3f})".replace("-", "−")
     verdict = "not settled"
-    if row["p_holm"] < 1 - confidence:
-        verdict = "CSASN higher" if row["estimate"] > 0 else "baseline higher"
+    if row.p_holm is not None and row.p_holm < 1 - confidence:
+        verdict = "CSASN higher" if row.estimate > 0 else "baseline higher"
     return [
-        row["baseline"],
+        row.baseline,
         label,
         ends,
-        p_text(row["p"]),
-        p_text(row["p_holm"]),
-        number(row["detectable"], digits=3),
+        p_text(row.p),
+        p_text(row.p_holm),
+        number(row.detectable, digits=3),
         verdict,
     ]

@@ -1,7 +1,8 @@
 """Whether the probabilities mean what they say, and what corrects them."""
 
+from csasn.evidence.calibration_section import CalibrationSection
 from csasn.report.blocks import Block, Section, Table, Words
-from csasn.report.evaluated_run import EvaluatedRun, rows_of
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.figures.reliability import calibration as reliability
 from csasn.report.formatting import number, shown_targets
 
@@ -19,7 +20,7 @@ def calibration(evaluated: EvaluatedRun) -> Section:
             evaluated.units, evaluated.records, n_bins=settings.calibration_bins, confidence=settings.confidence
         ),
     )
-    found = evaluated.metrics.get("calibration") or {}
+    found = evaluated.metrics.calibration
     blocks: list[Block] = [drawing]
     tables = (_corrections(found), _temperatures(found), _parts(found, shown_targets(evaluated.units)))
     blocks += [table for table in tables if table.rows]
@@ -32,52 +33,54 @@ def calibration(evaluated: EvaluatedRun) -> Section:
     )
 
 
-def _corrections(found: dict[str, object]) -> Table:
+def _corrections(found: CalibrationSection) -> Table:
     rows = [
-        [STAGES[row["stage"]], f"{row['n']:,}", *(number(row[each], digits=3) for each in ("brier", "ece", "nll"))]
-        for row in rows_of(found.get("corrections"))
+        [STAGES[row.stage], f"{row.n:,}", *(number(each, digits=3) for each in (row.brier, row.ece, row.nll))]
+        for row in found.corrections
     ]
     caption = "Test patients before and after the temperature that each fold's tuning partition gave"
     head = ("Probabilities", "Patients", "Brier", "ECE", "Negative log-likelihood (nats)")
     return Table(name="corrections", caption=caption, head=head, rows=rows)
 
 
-def _temperatures(found: dict[str, object]) -> Table:
+def _temperatures(found: CalibrationSection) -> Table:
     rows = [
         [
-            str(row["fold"]),
-            f"{row['n']:,}",
-            number(row["temperature"], digits=3),
-            number(row["nll_before"], digits=3),
-            number(row["nll_after"], digits=3),
-            row["note"],
+            str(row.fold),
+            f"{row.n:,}",
+            number(row.temperature, digits=3),
+            number(row.nll_before, digits=3),
+            number(row.nll_after, digits=3),
+            row.note,
         ]
-        for row in rows_of(found.get("temperatures"))
+        for row in found.temperatures
     ]
     caption = "Temperature of each fold (above 1: the model was too sure)"
     head = ("Fold", "Tuning patients", "Temperature", "NLL before", "NLL after", "Note")
     return Table(name="temperatures", caption=caption, head=head, rows=rows, wide=frozenset({5}), folded=True)
 
 
-def _parts(found: dict[str, object], shown: tuple[str, ...]) -> Table:
-    parts = ("brier", "reliability", "resolution", "uncertainty")
+def _parts(found: CalibrationSection, shown: tuple[str, ...]) -> Table:
     rows = [
-        [row["target"], *(number(row[each], digits=4) for each in parts)]
-        for row in rows_of(found.get("murphy"))
-        if row["target"] in shown
+        [
+            row.target,
+            *(number(each, digits=4) for each in (row.brier, row.reliability, row.resolution, row.uncertainty)),
+        ]
+        for row in found.murphy
+        if row.target in shown
     ]
     caption = "Brier's parts: reliability (0 best) less resolution (more is better) plus uncertainty (of the cohort)"
     head = ("Target", "Brier", "Reliability", "Resolution", "Uncertainty")
     return Table(name="brier-parts", caption=caption, head=head, rows=rows, folded=True)
 
 
-def _population(found: dict[str, object]) -> list[Block]:
+def _population(found: CalibrationSection) -> list[Block]:
     rows = [
         [
-            row["target"],
-            *(number(row[each], digits=3) for each in ("cohort", "population", "mean_before", "mean_after")),
+            row.target,
+            *(number(each, digits=3) for each in (row.cohort, row.population, row.mean_before, row.mean_after)),
         ]
-        for row in rows_of(found.get("population"))
+        for row in found.population
     ]
     if not rows:
         words = (

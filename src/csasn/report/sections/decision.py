@@ -1,21 +1,20 @@
 """Whether acting on the model would do more good than harm: decision curves and biopsies saved."""
 
-from typing import Any
-
+from csasn.evidence.decision import Biopsies
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import EvaluatedRun, rows_of
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.figures.decision import decision
 from csasn.report.formatting import ends_text, number, shown_targets
 
 
 def value(evaluated: EvaluatedRun) -> Section | None:
     """Net benefit by threshold, and biopsies a hundred patients at equal sensitivity."""
-    found = evaluated.metrics.get("decision")
-    if not found or not rows_of(found["curves"]):
+    found = evaluated.metrics.decision
+    if not found.curves:
         return None
     shown = shown_targets(evaluated.units)
-    curves = [row for row in rows_of(found["curves"]) if row["target"] in shown]
-    with_rule = any(row["rule"] is not None for row in curves)
+    curves = [row for row in found.curves if row.target in shown]
+    with_rule = any(row.rule is not None for row in curves)
     rule = "and a rule of TI-RADS level and size, " if with_rule else ""
     text = (
         "Net benefit weighs patients rightly biopsied against those biopsied in vain, at the rate of exchange that a "
@@ -35,7 +34,7 @@ def value(evaluated: EvaluatedRun) -> Section | None:
             "Saved / 100",
             "Note",
         ),
-        rows=[_biopsies(row) for row in rows_of(found["biopsies"])],
+        rows=[_biopsies(row) for row in found.biopsies],
         wide=frozenset({6}),
     )
     drawing = evaluated.drawing(
@@ -51,7 +50,7 @@ def value(evaluated: EvaluatedRun) -> Section | None:
     )
 
 
-def _biopsies(row: dict[str, Any]) -> list[str]:
-    shares = [number(row[each]) for each in ("reference_sensitivity", "model_sensitivity")]
-    counts = [number(row[each], digits=1) for each in ("reference_biopsies", "model_biopsies")]
-    return [row["reference"], *shares, *counts, ends_text(row["saved"], row["low"], row["high"], digits=1), row["note"]]
+def _biopsies(row: Biopsies) -> list[str]:
+    shares = [number(each) for each in (row.reference_sensitivity, row.model_sensitivity)]
+    counts = [number(each, digits=1) for each in (row.reference_biopsies, row.model_biopsies)]
+    return [row.reference, *shares, *counts, ends_text(row.saved, row.low, row.high, digits=1), row.note]

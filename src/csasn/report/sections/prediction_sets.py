@@ -1,24 +1,22 @@
 """Prediction sets: what they promise, what so few patients allow, and where they break."""
 
-from typing import Any
-
+from csasn.calibration.prediction_sets import Scarcity
+from csasn.evidence.coverage import Coverage
 from csasn.report.blocks import Block, Section, Table, Words
-from csasn.report.evaluated_run import EvaluatedRun, rows_of
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.figures.coverage import coverage
 from csasn.report.formatting import share
 
 
-def sets(evaluated: EvaluatedRun) -> Section | None:
+def sets(evaluated: EvaluatedRun) -> Section:
     """The scarcity certificate by class, coverage and set size by class and site."""
-    found = evaluated.metrics.get("prediction_sets")
-    if not found:
-        return None
-    wanted = 1 - found["alpha"]
-    promises, covered = rows_of(found["certificate"]), rows_of(found["coverage"])
-    broken = [f"{each['target']} at {each['site']}" for each in covered if each["breaks"] and each["site"] != "all"]
+    found = evaluated.metrics.prediction_sets
+    wanted = 1 - found.alpha
+    promises, covered = found.certificate, found.coverage
+    broken = [f"{each.target} at {each.site}" for each in covered if each.breaks and each.site != "all"]
     text = (
         f"A prediction set holds every class that cannot be ruled out; for each class apart it is to miss at most "
-        f"{100 * found['alpha']:.0f} % (split conformal by class, calibrated on each fold's tuning partition after its "
+        f"{100 * found.alpha:.0f} % (split conformal by class, calibrated on each fold's tuning partition after its "
         "temperature). The promise holds for patients like the tuning ones: at a site that the model has not seen it "
         "may break, and the table says where it does."
     )
@@ -58,17 +56,17 @@ def sets(evaluated: EvaluatedRun) -> Section | None:
     )
 
 
-def _covered(row: dict[str, Any]) -> list[str]:
+def _covered(row: Coverage) -> list[str]:
     expected, size = "–", "–"
-    if row["expected_low"] is not None:
-        expected = f"{row['expected_low']:.2f}–{row['expected_high']:.2f}"
-    if row["size"] is not None:
-        size = f"{row['size']:.2f}"
-    verdict = row["note"] or ("breaks" if row["breaks"] else "as promised")
-    site = "all sites" if row["site"] == "all" else row["site"]
-    return [site, row["target"], f"{row['n']:,}", share(row), expected, size, verdict]
+    if row.expected_low is not None:
+        expected = f"{row.expected_low:.2f}–{row.expected_high:.2f}"
+    if row.size is not None:
+        size = f"{row.size:.2f}"
+    verdict = row.note or ("breaks" if row.breaks else "as promised")
+    site = "all sites" if row.site == "all" else row.site
+    return [site, row.target, f"{row.n:,}", share(row), expected, size, verdict]
 
 
-def _promised(row: dict[str, Any]) -> list[str]:
-    band = f"{row['promised']:.2f} ({row['band_low']:.2f}–{row['band_high']:.2f})"
-    return [str(row["fold"]), row["target"], f"{row['n']:,}", f"{row['needed']:,}", band, row["decision"]]
+def _promised(row: Scarcity) -> list[str]:
+    band = f"{row.promised:.2f} ({row.band_low:.2f}–{row.band_high:.2f})"
+    return [str(row.fold), row.target, f"{row.n:,}", f"{row.needed:,}", band, row.decision]

@@ -101,12 +101,12 @@ def curves(evaluated: EvaluatedRun) -> Section:
 
 def mistaken(evaluated: EvaluatedRun) -> Section:
     """The confusion matrix."""
-    matrix = evaluated.metrics["confusion"]["patient"]
+    matrix = evaluated.metrics.confusion["patient"]
     drawing = evaluated.drawing(
         "confusion",
         "Confusion matrix per patient: rows are the reference class, columns the most probable class; percentages are "
         "of the row.",
-        lambda: confusion(matrix["classes"], matrix["counts"]),
+        lambda: confusion(matrix.classes, matrix.counts),
     )
     return Section(id="confusion", title="What is taken for what", short="What is taken for what", blocks=(drawing,))
 

@@ -1,11 +1,9 @@
 """How it does at each site, and whether the site was new to the model."""
 
-from typing import Any
-
 from csasn.report.blocks import Section, Table, Words
-from csasn.report.evaluated_run import EvaluatedRun, rows_of
+from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.figures.forest import by_site
-from csasn.report.formatting import CLASS_METRICS, ends_text, figure_name, number, share, with_interval
+from csasn.report.formatting import CLASS_METRICS, ends_text, figure_name, number, with_interval
 from csasn.units import MAIN_MODEL
 
 SHOWN = (("all", "macro_auroc"), ("all", "balanced_accuracy"), ("malignancy", "auroc"))
@@ -47,15 +45,15 @@ def _spread(evaluated: EvaluatedRun) -> tuple[Table, ...]:
     """Random-effects mean over the sites, the range to expect at a further one, and the spread between them."""
     rows = [
         [
-            figure_name(row["target"], row["metric"]),
-            f"{row['n_sites']}",
-            ends_text(row["estimate"], row["low"], row["high"]),
-            _range(row["prediction_low"], row["prediction_high"]),
-            "–" if row["i2"] is None else f"{100 * row['i2']:.0f} %",
-            number(row["q_p"], digits=3),
-            row["note"],
+            figure_name(row.target, row.metric),
+            f"{row.n_sites}",
+            ends_text(row.estimate, row.low, row.high),
+            _range(row.prediction_low, row.prediction_high),
+            "–" if row.i2 is None else f"{100 * row.i2:.0f} %",
+            number(row.q_p, digits=3),
+            row.note,
         ]
-        for row in rows_of(evaluated.metrics.get("sites"))
+        for row in evaluated.metrics.sites
     ]
     head = ("Figure", "Sites", "Mean over sites", "Range at a further site", "I²", "p of Cochran's Q", "Note")
     caption = "Spread between sites: random effects on the logit scale (Paule-Mandel, Hartung-Knapp)"
@@ -68,45 +66,45 @@ def _range(low: float | None, high: float | None) -> str:
 
 def _beside(evaluated: EvaluatedRun) -> tuple[Words | Table, ...]:
     """The drop between this run's split and another's on the same patients."""
-    found = evaluated.metrics.get("beside")
+    found = evaluated.metrics.beside
     if not found:
         return ()
     rows = [
         [
-            "all sites" if row["site"] == "all" else row["site"],
-            figure_name(row["target"], row["metric"]),
-            f"{row['n']:,}",
-            number(row["here"], digits=3),
-            number(row["other"], digits=3),
-            ends_text(row["estimate"], row["low"], row["high"], digits=3),
-            row["note"],
+            "all sites" if row.site == "all" else row.site,
+            figure_name(row.target, row.metric),
+            f"{row.n:,}",
+            number(row.here, digits=3),
+            number(row.other, digits=3),
+            ends_text(row.estimate, row.low, row.high, digits=3),
+            row.note,
         ]
-        for row in rows_of(found["drops"])
+        for row in found.drops
     ]
     words = Words(
-        text=f"The same patients read under {found['scheme']} ({found['run']}): the difference is "
-        f"this run ({found['scheme_here']}) less that one, paired by patient."
+        text=f"The same patients read under {found.scheme} ({found.run}): the difference is "
+        f"this run ({found.scheme_here}) less that one, paired by patient."
     )
     head = ("Site", "Figure", "Patients", "Here", "There", "Difference", "Note")
-    caption = f"This run ({found['scheme_here']}) beside {found['scheme']}, per patient"
+    caption = f"This run ({found.scheme_here}) beside {found.scheme}, per patient"
     return words, Table(name="beside", caption=caption, head=head, rows=rows, wide=frozenset({6}))
 
 
 def subgroups(evaluated: EvaluatedRun) -> Section | None:
     """Malignancy figures by device, age band, sex and nodule size."""
-    found = rows_of(evaluated.metrics.get("subgroups"))
+    found = evaluated.metrics.subgroups
     if not found:
         return None
-    groups = list(dict.fromkeys((row["by"], row["group"]) for row in found))
+    groups = list(dict.fromkeys((row.by, row.group) for row in found))
     names = list(dict.fromkeys(by for by, _ in groups))
     groups.sort(key=lambda each: (names.index(each[0]), not each[1].startswith("below ")))  # the lowest band first
-    metrics = list(dict.fromkeys(row["metric"] for row in found))
-    cells = {(row["by"], row["group"], row["metric"]): row for row in found}
+    metrics = list(dict.fromkeys(row.metric for row in found))
+    cells = {(row.by, row.group, row.metric): row for row in found}
     rows = []
     for by, group in groups:
-        first = next(row for row in found if (row["by"], row["group"]) == (by, group))
+        first = next(row for row in found if (row.by, row.group) == (by, group))
         shown = [cells.get((by, group, metric)) for metric in metrics]
-        rows.append([by.replace("_", " "), group, f"{first['n']:,}", *(_share(each) for each in shown), first["note"]])
+        rows.append([by.replace("_", " "), group, f"{first.n:,}", *(with_interval(each) for each in shown), first.note])
     table = Table(
         name="subgroups",
         caption=f"Malignancy per patient in each group; {evaluated.level} intervals",
@@ -118,10 +116,6 @@ def subgroups(evaluated: EvaluatedRun) -> Section | None:
         text="Groups are small and many: a difference between two rows is a question, not a finding.", quiet=True
     )
     return Section(id="subgroups", title="How it reads in groups of patients", short="Subgroups", blocks=(table, words))
-
-
-def _share(row: dict[str, Any] | None) -> str:
-    return "not estimable" if row is None else share(row)
 
 
 def _row(evaluated: EvaluatedRun, site: str) -> list[str]:
