@@ -94,7 +94,7 @@ MAPS = ("cnn", "vit", "fused")
 MAP_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "fold": pl.Int32,
     "image_path": pl.String,
-    "named": pl.String,  # the class for which the map was made: the most probable one, plain view
+    "target_class": pl.String,  # the class for which the map was made: the most probable one, plain view
     "map": pl.String,  # one of MAPS
     "level": pl.Int32,  # how many parts of the network were randomised, from the head down; 0: as trained
     "randomised": pl.String,  # the last part of them, or "none"

@@ -4,7 +4,7 @@ import pytest
 from scipy.special import log_softmax
 
 from csasn.calibration.prevalence import declared_prevalence, shifted
-from csasn.calibration.temperature import fit_temperature, nll, temperatures, tempered
+from csasn.calibration.temperature import fit_temperature, nll, temperatures, with_temperatures
 from csasn.errors import BadInputError
 from csasn.schema import ClassList, classes_of
 from tests.support.synthetic_run import manifest, predictions
@@ -41,12 +41,12 @@ def test_temperatures_come_from_tuning_rows_alone_and_move_only_sureness() -> No
         pl.when(pl.col("partition") == "test").then(-pl.col("logit_PTC")).otherwise("logit_PTC").alias("logit_PTC")
     )
     assert temperatures(turned, classes) == fitted
-    warm = tempered(main, classes, fitted)
+    calibrated = with_temperatures(main, classes, fitted)
     names = [f"probability_{name}" for name in classes.names]
-    before, after = main.select(names).to_numpy(), warm.select(names).to_numpy()
+    before, after = main.select(names).to_numpy(), calibrated.select(names).to_numpy()
     np.testing.assert_allclose(after.sum(axis=1), 1)
     assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
-    np.testing.assert_allclose(np.exp(warm.select([f"logit_{name}" for name in classes.names]).to_numpy()), after)
+    np.testing.assert_allclose(np.exp(calibrated.select([f"logit_{name}" for name in classes.names]).to_numpy()), after)
     first = main["fold"].to_numpy() == 0
     by_hand = np.exp(log_softmax(np.log(before[first]) / fitted[0].temperature, axis=1))
     np.testing.assert_allclose(after[first], by_hand, rtol=1e-9)

@@ -16,7 +16,7 @@ def test_the_calibration_section_adds_up_and_the_population_moves_the_prevalence
     settings = EvaluateSettings(n_bootstrap=100, calibration_bins=5, population={"malignancy": 0.05})
     found = evaluate(FRAME, TABLE, CLASSES, settings)
     section = found.calibration
-    for stage in ("raw", "tempered"):
+    for stage in ("raw", "calibrated"):
         for target in ("all", "malignancy", *CLASSES.names):
             bins = [each for each in section.reliability if (each.stage, each.target) == (stage, target)]
             assert sum(each.n for each in bins) == 144
@@ -27,10 +27,10 @@ def test_the_calibration_section_adds_up_and_the_population_moves_the_prevalence
     for each in section.murphy:
         assert each.brier == pytest.approx(records[each.target, "brier"].estimate)
         assert each.brier == pytest.approx(each.reliability - each.resolution + each.uncertainty + each.within)
-    raw, tempered = section.corrections
+    raw, calibrated = section.corrections
     assert raw.brier == pytest.approx(records["all", "brier"].estimate)
     assert raw.ece == pytest.approx(records["all", "ece"].estimate)
-    assert tempered.nll < raw.nll  # these logits are too timid by design
+    assert calibrated.nll < raw.nll  # these logits are too timid by design
     assert sum(each.population for each in section.population) == pytest.approx(1)
     benign = section.population[0]
     assert benign.population == pytest.approx(0.95)

@@ -108,7 +108,7 @@ def nll_by_hand(logits: np.ndarray, y: np.ndarray, temperature: float) -> float:
     return total / len(y)
 
 
-def tempered_units() -> list[Unit]:
+def calibrated_units() -> list[Unit]:
     """The test patients after the temperature of their fold."""
     of_fold = {each.fold: each.temperature for each in evaluation().calibration.temperatures}
     found = []
@@ -168,7 +168,7 @@ def expected_bins(stage: str, own: Sequence[Unit]) -> list[tuple[Any, ...]]:
 
 def test_the_reliability_of_both_stages() -> None:
     told: list[ReliabilityBin] = evaluation().calibration.reliability
-    expected = expected_bins("raw", units("patient")) + expected_bins("tempered", tempered_units())
+    expected = expected_bins("raw", units("patient")) + expected_bins("calibrated", calibrated_units())
     assert [(each.stage, each.target, each.n) for each in told] == [(row[0], row[1], row[6]) for row in expected]
     for each, row in zip(told, expected, strict=True):
         assert (each.mean_probability, each.observed, each.low, each.high) == pytest.approx(row[2:6], abs=1e-9)
@@ -182,8 +182,8 @@ def test_parts_and_corrections_of_the_section() -> None:
         expected = murphy(each.target, np.array(y), np.array(p), np.array(bins_of(p)))
         names = ("brier", "reliability", "resolution", "uncertainty", "within", "n")
         assert [getattr(each, name) for name in names] == pytest.approx([getattr(expected, name) for name in names])
-    assert [each.stage for each in section.corrections] == ["raw", "tempered"]
-    for told, own in zip(section.corrections, (units("patient"), tempered_units()), strict=True):
+    assert [each.stage for each in section.corrections] == ["raw", "calibrated"]
+    for told, own in zip(section.corrections, (units("patient"), calibrated_units()), strict=True):
         known = [each for each in own if each.subtype]
         truth = [NAMES.index(str(each.subtype)) for each in known]
         answers = [max(range(4), key=lambda k, p=each.p: p[k]) for each in known]
@@ -197,7 +197,7 @@ def test_parts_and_corrections_of_the_section() -> None:
 
 
 def test_the_declared_population_moves_each_class() -> None:
-    own = tempered_units()
+    own = calibrated_units()
     known = [each for each in own if each.subtype]
     cohort = {name: sum(each.subtype == name for each in known) / len(known) for name in NAMES}
     moved = []

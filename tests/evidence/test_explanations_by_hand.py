@@ -42,7 +42,7 @@ def made(folder: Path, *, n_again: int = 6, n_folds: int = 2) -> Run:
         masks.append({"image_path": row["image_path"], "size_px": SIZE_PX, **place, "mask": packed})
         named = row["subtype"] or ("PTC" if row["malignant"] else "not malignant")
         known = {"fold": number // 2 % n_folds, "image_path": row["image_path"]}
-        known["named"] = "FTC" if number % 5 == 0 else named
+        known["target_class"] = "FTC" if number % 5 == 0 else named
         again = LEVELS if number % 2 == 0 and number < 2 * n_again else ()
         for level in (0, *again):
             for kind in KINDS:
@@ -93,7 +93,7 @@ def rows_of(run: Run) -> dict[str, dict[str, Any]]:
         found[row["image_path"]] = {**row, "reference": reference, "cells": {}}
     for row in pl.read_parquet(run.path("explanations/maps.parquet")).iter_rows(named=True):
         own = found[row["image_path"]]
-        own |= {"named": row["named"], "fold": row["fold"]}
+        own |= {"target_class": row["target_class"], "fold": row["fold"]}
         own["cells"][row["map"], row["level"]] = np.array(row["cells"], dtype=np.float64).reshape(3, 4)
     return found
 
@@ -152,8 +152,8 @@ def groups_of(images: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         "all": images,
         "malignant": [each for each in images if each["malignant"]],
         "not malignant": [each for each in images if not each["malignant"]],
-        "named as the reference": [each for each in images if each["named"] == each["reference"]],
-        "named otherwise": [each for each in images if each["named"] != each["reference"]],
+        "named as the reference": [each for each in images if each["target_class"] == each["reference"]],
+        "named otherwise": [each for each in images if each["target_class"] != each["reference"]],
     }
 
 
@@ -244,8 +244,8 @@ def test_counts_and_the_pictures_that_are_shown(run: Run, content: dict[str, Any
         ranked = sorted(own, key=lambda each: (each["fused energy"], each["image_path"]))
         middle = ranked[(len(ranked) - 1) // 2]
         assert row["image_path"] == middle["image_path"]
-        assert {key: row[key] for key in ("named", "site", "patient_id", "malignant")} == {
-            key: middle[key] for key in ("named", "site", "patient_id", "malignant")
+        assert {key: row[key] for key in ("target_class", "site", "patient_id", "malignant")} == {
+            key: middle[key] for key in ("target_class", "site", "patient_id", "malignant")
         }
         for kind in KINDS:
             told = {measure: pytest.approx(middle[f"{kind} {measure}"]) for measure in MEASURES}

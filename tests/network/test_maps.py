@@ -120,7 +120,7 @@ def by_hooks(whole: Csasn, images: Tensor, layer: nn.Module, of: Callable[[objec
 
 def test_grad_cam_is_that_of_hooks_on_the_plain_forward_pass(whole: Csasn, images: Tensor) -> None:
     explained = explain(whole, images)
-    assert explained.named.tolist() == whole(images).logits.argmax(1).tolist()
+    assert explained.target_class.tolist() == whole(images).logits.argmax(1).tolist()
     for kind, layer, of in (
         ("cnn", whole.branches["cnn"], lambda output: output.map),
         ("fused", whole.head.fusion, lambda output: output),
@@ -146,7 +146,7 @@ def test_explaining_changes_no_bit_and_repeats_itself(whole: Csasn, images: Tens
 def test_a_batch_is_its_images_one_by_one(whole: Csasn, images: Tensor) -> None:
     together = explain(whole, images)
     for row in range(len(images)):
-        alone = explain(whole, images[row : row + 1], together.named[row : row + 1])
+        alone = explain(whole, images[row : row + 1], together.target_class[row : row + 1])
         for kind in MAPS:
             assert alone.maps[kind][0] == pytest.approx(together.maps[kind][row], abs=2e-3)
 

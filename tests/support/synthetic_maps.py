@@ -32,7 +32,7 @@ def explain_by_hand(run: Run, *, masks: bool = True, n_images: int = 40) -> None
         mask_rows.append({"image_path": row["image_path"], **place, "mask": np.packbits(nodule).tobytes()})
         beside = np.zeros((GRID, GRID))
         beside[5, 1] = 1.0
-        known = {"fold": folds[row["image_path"]], "image_path": row["image_path"], "named": row["subtype"]}
+        known = {"fold": folds[row["image_path"]], "image_path": row["image_path"], "target_class": row["subtype"]}
         on = cells_on_nodule(rng)
         made = {"cnn": on, "vit": np.zeros((GRID, GRID)), "fused": beside}
         map_rows += [_row(known, kind, 0, "none", each) for kind, each in made.items()]

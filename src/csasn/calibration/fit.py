@@ -8,7 +8,7 @@ import polars as pl
 from csasn.calibration.embeddings import NAMED, by_patient, images_of
 from csasn.calibration.novelty import DETECTORS, Detectors, fit_detectors, novelty_thresholds
 from csasn.calibration.prediction_sets import Scarcity, certificate
-from csasn.calibration.temperature import Temperature, temperatures, tempered
+from csasn.calibration.temperature import Temperature, temperatures, with_temperatures
 from csasn.calibration.thresholds import OperatingPoint, freeze
 from csasn.config import EvaluateSettings, NoveltySettings
 from csasn.schema import ClassList
@@ -64,7 +64,7 @@ def fit_calibration(tables: Mapping[Unit, pl.DataFrame], classes: ClassList, set
     patients = tables["patient"].filter(pl.col("model") == MAIN_MODEL)
     found = temperatures(patients, classes)
     thresholds = certificate(
-        tempered(patients, classes, found),
+        with_temperatures(patients, classes, found),
         classes,
         alpha=settings.set_alpha,
         together=settings.calibrated_together,

@@ -67,7 +67,7 @@ def temperatures(table: pl.DataFrame, classes: ClassList) -> list[Temperature]:
     return found
 
 
-def tempered(table: pl.DataFrame, classes: ClassList, fitted: list[Temperature]) -> pl.DataFrame:
+def with_temperatures(table: pl.DataFrame, classes: ClassList, fitted: list[Temperature]) -> pl.DataFrame:
     """The table with logits and probabilities after its folds' temperatures."""
     of_fold = {each.fold: each.temperature for each in fitted}
     scale = np.array([of_fold[fold] for fold in table["fold"].to_list()])[:, np.newaxis]

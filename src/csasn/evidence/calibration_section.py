@@ -19,7 +19,7 @@ from csasn.units import Units, units_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReliabilityBin:
-    """One bin of a target's reliability diagram; `stage` says which probabilities: "raw" or "tempered"."""
+    """One bin of a target's reliability diagram; `stage` says which probabilities: "raw" or "calibrated"."""
 
     stage: str
     target: str
@@ -65,13 +65,13 @@ class CalibrationSection:
 
 def calibration_section(
     raw: pl.DataFrame,
-    warm: pl.DataFrame,
+    calibrated: pl.DataFrame,
     fitted: list[Temperature],
     classes: ClassList,
     settings: EvaluateSettings,
 ) -> CalibrationSection:
-    """`raw` and `warm` hold CSASN's test rows, one a patient, before and after its folds' temperatures."""
-    stages = {"raw": units_of(raw, classes), "tempered": units_of(warm, classes)}
+    """`raw` and `calibrated` hold CSASN's test rows, one a patient, before and after its folds' temperatures."""
+    stages = {"raw": units_of(raw, classes), "calibrated": units_of(calibrated, classes)}
     bins: list[ReliabilityBin] = []
     parts: list[Murphy] = []
     for stage, units in stages.items():
@@ -82,7 +82,7 @@ def calibration_section(
         reliability=bins,
         murphy=parts,
         corrections=[_correction(stage, units, settings) for stage, units in stages.items() if units.known.any()],
-        population=_population(stages["tempered"], classes, settings),
+        population=_population(stages["calibrated"], classes, settings),
     )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from csasn.calibration.calibrate import has_embeddings
 from csasn.calibration.fit import Calibration
 from csasn.calibration.prevalence import declared_prevalence
-from csasn.calibration.temperature import tempered
+from csasn.calibration.temperature import with_temperatures
 from csasn.calibration.thresholds import Called, OperatingPoint, called_at
 from csasn.config import EvaluateSettings
 from csasn.documents import write_document
@@ -113,8 +113,8 @@ def _of_probabilities(
 ) -> tuple[CalibrationSection, PredictionSetsSection, DecisionSection]:
     """Calibration, prediction sets and decisions of CSASN per patient, after each fold's temperature."""
     fitted, sets = list(calibration.temperatures), calibration.prediction_sets
-    warm = tempered(main, classes, fitted)
-    test = tested_rows(warm, MAIN_MODEL)
+    calibrated = with_temperatures(main, classes, fitted)
+    test = tested_rows(calibrated, MAIN_MODEL)
     return (
         calibration_section(tested_rows(main, MAIN_MODEL), test, fitted, classes, settings),
         PredictionSetsSection(
@@ -124,7 +124,7 @@ def _of_probabilities(
         ),
         DecisionSection(
             curves=decision_curves(test, manifest, classes, settings),
-            biopsies=biopsies(warm, manifest, classes, settings),
+            biopsies=biopsies(calibrated, manifest, classes, settings),
         ),
     )
 

@@ -92,7 +92,7 @@ class ShownImage:
 
     reached: Mapping[str, Reached]
     image_path: str
-    named: str
+    target_class: str
     site: str
     patient_id: str
     malignant: bool
@@ -123,9 +123,8 @@ def explanations_content(run: Run) -> Explanations:
     images = _images(trained, pl.read_parquet(run.require("explanations/masks.parquet"))).join(keyed, on="image_path")
     kinds = [kind for kind in MAPS if kind in trained["map"].to_list()]
     settings, seed = run.configuration.evaluate, run.configuration.fit.seed
-    answers = (
-        trained.unique("image_path", maintain_order=True).select("image_path", "named").join(keyed, on="image_path")
-    )
+    targets = trained.unique("image_path", maintain_order=True).select("image_path", "target_class")
+    answers = targets.join(keyed, on="image_path")
     missing = run.stages()["explain"].get("missing", {})
     return Explanations(
         answer="log-odds of the most probable class",
@@ -181,7 +180,7 @@ def _images(trained: pl.DataFrame, masks: pl.DataFrame) -> pl.DataFrame:
         if target is None:
             continue
         own = by_image[(row["image_path"],)]
-        record: dict[str, object] = {"image_path": row["image_path"], "named": own["named"][0]}
+        record: dict[str, object] = {"image_path": row["image_path"], "target_class": own["target_class"][0]}
         for each in own.iter_rows(named=True):
             square = enlarged(cells_of(each), len(target.mask))
             reached = (pointing(square, target), energy(square, target))
@@ -190,12 +189,12 @@ def _images(trained: pl.DataFrame, masks: pl.DataFrame) -> pl.DataFrame:
             reached = baseline(known, target)
             record |= {f"{known} {name}": value for name, value in zip(MEASURES, reached, strict=True)}
         found.append(record)
-    return pl.DataFrame(found, schema=None if found else {"image_path": pl.String, "named": pl.String})
+    return pl.DataFrame(found, schema=None if found else {"image_path": pl.String, "target_class": pl.String})
 
 
 def _on_nodule(images: pl.DataFrame, kinds: Sequence[str], settings: EvaluateSettings, *, seed: int) -> list[OnNodule]:
     """Every map and baseline in every group; Holm over the maps and measures of all patients."""
-    right = pl.col("named") == pl.col("reference")
+    right = pl.col("target_class") == pl.col("reference")
     groups = {
         EVERYONE: pl.lit(True),
         "malignant": pl.col("malignant"),

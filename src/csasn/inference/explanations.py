@@ -55,7 +55,7 @@ def explain_run(run: Run, *, progress: Progress) -> Path:
     maps: list[dict[str, object]] = []
     masks: list[dict[str, object]] = []
     missing: dict[str, str] = {}
-    named: dict[int, int] = {}
+    target_class: dict[int, int] = {}
     for rows in folds_of(run):
         network = load_reader(session, CSASN, rows.fold).network.requires_grad_(False)
         own = np.intersect1d(test[rows.fold], chosen.rows)
@@ -66,12 +66,12 @@ def explain_run(run: Run, *, progress: Progress) -> Path:
             masks += placed
             maps += _map_rows(session, batch, found, fold=rows.fold, level=0, randomised="none")
             missing = {kind: why_missing(network, kind) for kind in MAPS if kind not in found.maps}
-            named |= dict(zip(batch.tolist(), found.named.tolist(), strict=True))
+            target_class |= dict(zip(batch.tolist(), found.target_class.tolist(), strict=True))
             done += len(batch)
             progress("mapping what speaks for each answer", done, len(chosen.rows))
         again = np.intersect1d(own, chosen.randomised)
         maps += _randomised(
-            session, network, {row: named[row] for row in again.tolist()}, fold=rows.fold, progress=progress
+            session, network, {row: target_class[row] for row in again.tolist()}, fold=rows.fold, progress=progress
         )
     write_whole(run.path("explanations/maps.parquet"), pl.DataFrame(maps, schema=MAP_COLUMNS).write_parquet)
     write_whole(run.path("explanations/masks.parquet"), pl.DataFrame(masks, schema=MASK_COLUMNS).write_parquet)
@@ -106,12 +106,12 @@ def evenly_spaced(n: int, most: int) -> list[int]:
 
 
 def _randomised(
-    session: Session, network: Csasn, named: dict[int, int], *, fold: int, progress: Progress
+    session: Session, network: Csasn, target_class: dict[int, int], *, fold: int, progress: Progress
 ) -> Iterator[dict[str, object]]:
     """Maps of rows and the answers that the trained network named, at every level; a copy is randomised."""
-    if not named:
+    if not target_class:
         return
-    rows = np.array(list(named), dtype=np.int64)
+    rows = np.array(list(target_class), dtype=np.int64)
     batches = [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
     images = [_look(session, batch)[0] for batch in batches]
     generator = torch.Generator().manual_seed(session.run.configuration.fit.seed)
@@ -119,7 +119,7 @@ def _randomised(
     for level, (name, parameters) in enumerate(levels, start=1):
         deal_anew(parameters, generator)
         for batch, each in zip(batches, images, strict=True):
-            found = explain(dealt, each, np.array([named[row] for row in batch.tolist()]))
+            found = explain(dealt, each, np.array([target_class[row] for row in batch.tolist()]))
             yield from _map_rows(session, batch, found, fold=fold, level=level, randomised=name)
         progress(f"the same with weights dealt anew, fold {fold}", level, len(levels))
 
@@ -145,11 +145,11 @@ def _map_rows(
 ) -> Iterator[dict[str, object]]:
     names = session.run.manifest()[batch]["image_path"].to_list()
     for kind, maps in found.maps.items():
-        for name, index, each in zip(names, found.named.tolist(), maps, strict=True):
+        for name, index, each in zip(names, found.target_class.tolist(), maps, strict=True):
             yield {
                 "fold": fold,
                 "image_path": name,
-                "named": session.cohort.classes.names[index],
+                "target_class": session.cohort.classes.names[index],
                 "map": kind,
                 "level": level,
                 "randomised": randomised,

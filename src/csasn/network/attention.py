@@ -57,8 +57,8 @@ class ChannelAttention(nn.Module):
         """Map (B, C, h, w) -> the same map, to go on with, and its gate (B, C, 1, 1) in (0, 1)."""
         features, average, peak = over_positions(features)
         pooled = torch.cat([average, peak]).flatten(1)
-        average_told, peak_told = self.excite(torch.relu(self.squeeze(pooled))).chunk(2)
-        return features, torch.sigmoid(average_told + peak_told)[:, :, None, None]
+        of_average, of_peak = self.excite(torch.relu(self.squeeze(pooled))).chunk(2)
+        return features, torch.sigmoid(of_average + of_peak)[:, :, None, None]
 
 
 class SpatialAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""Averages and peaks of a map over its places or its channels, which attention reads beside the map itself."""
+"""Averages and peaks of a map over its positions or its channels, which attention reads beside the map itself."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from torch.nn import functional
 
 
 def over_positions(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Map (B, C, h, w) -> the same map, its mean and its maximum over the places, (B, C, 1, 1) each."""
-    return _OverPlaces.apply(features)  # type: ignore[no-any-return]
+    """Map (B, C, h, w) -> the same map, its mean and its maximum over the positions, (B, C, 1, 1) each."""
+    return _OverPositions.apply(features)  # type: ignore[no-any-return]
 
 
 def over_channels(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,7 +40,7 @@ class _Summary(Function):
         return whole
 
 
-class _OverPlaces(_Summary):
+class _OverPositions(_Summary):
     @staticmethod
     def forward(context: Any, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         peak, at = functional.adaptive_max_pool2d(features, 1, return_indices=True)

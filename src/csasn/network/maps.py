@@ -22,12 +22,12 @@ class Explained:
     network does not have is absent.
     """
 
-    named: NDArray[np.int64]
+    target_class: NDArray[np.int64]
     maps: dict[str, NDArray[np.float32]]
 
 
-def explain(network: Csasn, images: Tensor, named: NDArray[np.int64] | None = None) -> Explained:
-    """Maps of the log-odds of each image's class `named` (B,), the most probable one where None.
+def explain(network: Csasn, images: Tensor, target_class: NDArray[np.int64] | None = None) -> Explained:
+    """Maps of the log-odds of each image's class `target_class` (B,), the most probable one where None.
 
     Images (B, 1, H, W) in [0, 1]. "cnn": Grad-CAM of the convolutional branch's map; "vit": attention relevance through
     the transformer's blocks; "fused": Grad-CAM of the joint map before attention. The network must be in evaluation
@@ -46,7 +46,8 @@ def explain(network: Csasn, images: Tensor, named: NDArray[np.int64] | None = No
                 seen: Features = branch(images)
             features[name] = replace(seen, map=seen.map.requires_grad_())
     output = network.head(features)
-    chosen = output.logits.detach().argmax(dim=1) if named is None else torch.from_numpy(named).to(images.device)
+    most_probable = output.logits.detach().argmax(dim=1)
+    chosen = most_probable if target_class is None else torch.from_numpy(target_class).to(images.device)
     seen_by = {"cnn": features["cnn"].map} if "cnn" in features else {}
     if len(features) > 1 and not network.head.fusion.pooled:
         seen_by["fused"] = output.fused_map
@@ -57,7 +58,7 @@ def explain(network: Csasn, images: Tensor, named: NDArray[np.int64] | None = No
         last, *attended = gradients[len(seen_by) :]
         relevance = attention_relevance(kept.weights, attended, relevance_of(inner[0], last))
         maps["vit"] = relevance[:, transformer.n_prefix :].reshape(len(images), *transformer.patch_grid)
-    return Explained(named=chosen.cpu().numpy(), maps={name: _scaled(each) for name, each in maps.items()})
+    return Explained(target_class=chosen.cpu().numpy(), maps={name: _scaled(each) for name, each in maps.items()})
 
 
 def why_missing(network: Csasn, kind: str) -> str:

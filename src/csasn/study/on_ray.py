@@ -1,13 +1,12 @@
 """The Ray engine: units as tasks of a Ray cluster that runs already, one a task, with the resources that each needs."""
 
-import os
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from csasn.cluster import connected_ray
 from csasn.errors import BadInputError
 from csasn.progress import Progress
 from csasn.study.engine import Done, unreported, unsaid
@@ -23,15 +22,7 @@ def run_ray(units: Sequence[Trial], *, cpus: int, gpus: float, progress: Progres
     """
     if not units:  # a finished study needs no cluster
         return
-    ray = _imported()
-    try:
-        ray.init(address="auto", log_to_driver=False, configure_logging=False)
-    except ConnectionError as error:
-        raise BadInputError(
-            f"--engine ray takes a Ray cluster that runs already; there is none ({str(error).splitlines()[0]}). "
-            "Start one with `ray start --head`, set RAY_ADDRESS, or take --engine local."
-        ) from error
-    try:
+    with connected_ray() as ray:
         _refuse_too_much(ray.nodes(), cpus=cpus, gpus=gpus)
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(do_unit_in_task)
         waiting = {task.remote(str(unit.run.folder.resolve()), cpus): unit for unit in units}
@@ -39,8 +30,6 @@ def run_ray(units: Sequence[Trial], *, cpus: int, gpus: float, progress: Progres
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             done(_outcome(ray, ended, waiting.pop(ended)))
             progress("units", number, len(units))
-    finally:
-        ray.shutdown()
 
 
 def do_unit_in_task(folder: str, n_threads: int) -> Outcome:
@@ -68,14 +57,3 @@ def _refuse_too_much(nodes: Sequence[dict[str, Any]], *, cpus: int, gpus: float)
         f"One node must have what a unit needs, {cpus} cores and {gpus:g} GPUs; the cluster has {found}. "
         "Lower --cpus or --gpus, or start a larger node."
     )
-
-
-def _imported() -> Any:
-    # By itself Ray tries an address where nobody answers 20 times; once takes 41 s. It reads this on import.
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
-    try:
-        return import_module("ray")
-    except ImportError as error:
-        raise BadInputError(
-            f"--engine ray needs the package ray ({error}): install csasn[cluster], or take --engine local."
-        ) from error

@@ -6,7 +6,7 @@ from csasn.report.evaluated_run import EvaluatedRun
 from csasn.report.figures.reliability import calibration as reliability
 from csasn.report.formatting import number, shown_targets
 
-STAGES = {"raw": "as the model gives them", "tempered": "after each fold's temperature"}
+STAGES = {"raw": "as the model gives them", "calibrated": "after each fold's temperature"}
 
 
 def calibration(evaluated: EvaluatedRun) -> Section:

@@ -211,7 +211,7 @@ def _strips(evaluated: EvaluatedRun, found: Explanations) -> list[Block]:
 def _strip(evaluated: EvaluatedRun, row: ShownImage, maps: ShownMaps) -> Pictures:
     root, name = evaluated.run.images_root(), row.image_path
     png, missing = overlay(root, name, None, maps.mask, maps.place)
-    told = (f"named {row.named}", f"site {row.site}", f"patient {row.patient_id}")
+    told = (f"named {row.target_class}", f"site {row.site}", f"patient {row.patient_id}")
     alt = f"Ultrasound image of patient {row.patient_id}"
     pictures = [Picture(png=png, missing=missing, title=row.reference, lines=told, alt=alt)]
     for kind in (kind for kind in METHODS if kind in maps.squares):
