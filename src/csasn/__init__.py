@@ -2,35 +2,36 @@
 
 Importing this package is quick: a name below is imported when it is first used.
 
->>> import csasn
->>> classes = csasn.ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
->>> classes.malignant
-('PTC', 'FTC')
+Examples:
+    >>> import csasn
+    >>> classes = csasn.ClassList(names=("benign", "PTC", "FTC"), n_non_malignant=1)
+    >>> classes.malignant
+    ('PTC', 'FTC')
 
-A network of its own, here with tiny branches and random weights (`weights="auto"` takes pretrained ones):
+    A network of its own, with tiny branches and random weights here (`weights="auto"` takes pretrained ones):
 
->>> import torch
->>> settings = csasn.NetworkSettings(cnn="test_efficientnet", cnn_channels=256, vit="test_vit", vit_channels=64)
->>> network = csasn.build_network(settings, classes, weights="none", size_px=64).eval()
->>> output = network(torch.zeros(2, 1, 64, 64))
->>> output.logits.shape
-torch.Size([2, 3])
+    >>> import torch
+    >>> settings = csasn.NetworkSettings(cnn="test_efficientnet", cnn_channels=256, vit="test_vit", vit_channels=64)
+    >>> network = csasn.build_network(settings, classes, weights="none", size_px=64).eval()
+    >>> output = network(torch.zeros(2, 1, 64, 64))
+    >>> output.logits.shape
+    torch.Size([2, 3])
 
-Settings are frozen and checked; a file holds only what differs from the defaults:
+    Settings are frozen and checked; a file holds only what differs from the defaults:
 
->>> csasn.Configuration().fit.frozen.epochs > 0
-True
->>> csasn.read_configuration("configs/none.toml")
-Traceback (most recent call last):
-    ...
-csasn.errors.BadInputError: There is no configuration at configs/none.toml. Profiles lie in configs/*.toml.
+    >>> csasn.Configuration().fit.frozen.epochs > 0
+    True
+    >>> csasn.read_configuration("configs/none.toml")
+    Traceback (most recent call last):
+        ...
+    csasn.errors.BadInputError: There is no configuration at configs/none.toml. Profiles lie in configs/*.toml.
 
-A finished run is read from its folder, every file checked against its hash:
+    A finished run is read from its folder, every file checked against its hash:
 
->>> csasn.open_run("nowhere")
-Traceback (most recent call last):
-    ...
-csasn.errors.BadInputError: nowhere is not a run folder (it has no run.json): make one with `csasn split` or `run`.
+    >>> csasn.open_run("nowhere")
+    Traceback (most recent call last):
+        ...
+    csasn.errors.BadInputError: nowhere is not a run folder (it has no run.json): make one with `csasn split` or `run`.
 """
 
 from importlib import import_module
