@@ -46,10 +46,11 @@ docs: $(STAMP) ## build the documentation into site/; a broken link ends it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Wrote the documentation: $(CURDIR)/site/index.html"
 
-pages: $(STAMP) ## write again the pictures and the page of commands that are made from the source
+pages: $(STAMP) ## write again the pictures, the page of commands and the tables of results
 	$(BIN)/python -m docs.pictures.house
 	$(BIN)/python -m docs.pictures.run
 	$(BIN)/python -m docs.reference.command_line
+	$(BIN)/python -m docs.results.tables
 
 bench: $(STAMP) ## run every benchmark
 	@test -n "$(BENCHMARKS)" || { echo "benchmarks/ holds no benchmark." >&2; exit 1; }

@@ -3,7 +3,10 @@
 import ast
 import re
 import statistics
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src" / "csasn"
@@ -24,6 +27,13 @@ def test_files_stay_short() -> None:
     lengths = {str(path.relative_to(SOURCE)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert {name: n for name, n in lengths.items() if n > 400} == {}
     assert statistics.median(lengths.values()) <= 120
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = grimp.build_graph("csasn", cache_dir=None, exclude_type_checking_imports=True)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    assert len(imports) == len(FILES)
+    TopologicalSorter(imports).prepare()  # a cycle is a CycleError that names it
 
 
 def test_imports_stand_at_the_top_outside_the_command_line() -> None:

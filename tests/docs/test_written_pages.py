@@ -12,6 +12,7 @@ from csasn.cli import COMMANDS
 from csasn.stages import STAGES
 from docs.pictures import house, run, svg
 from docs.reference import command_line
+from docs.results import tables
 
 ROOT = Path(__file__).parents[2]
 AGAIN = "the source has changed: `make pages` writes the page or picture again"
@@ -64,6 +65,30 @@ def test_help_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -
     for name, value in {"COLUMNS": "40", "FORCE_COLOR": "1", "TERM": "xterm-256color"}.items():
         monkeypatch.setenv(name, value)
     assert command_line.help_of("simulate") == before
+
+
+RESULTS = sorted((ROOT / "docs/results").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", RESULTS, ids=lambda page: page.stem)
+def test_tables_of_results_are_those_kept_beside_them(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == tables.page_with_tables(page), AGAIN
+    outside = re.sub(tables.BLOCK, "", text)
+    assert not re.search(r"^\|", outside, flags=re.MULTILINE), "a table is kept as JSON: see docs/results/tables.py"
+
+
+def test_a_table_without_its_place_and_a_short_row_are_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# How long?\n\n<!-- table time -->\n<!-- end -->\n")
+    page.with_suffix(".json").write_text('{"time": {"columns": ["what", "s"], "rows": [["fit", 3.5]]}}')
+    assert "| fit | 3.5 |\n" in tables.page_with_tables(page)
+    page.with_suffix(".json").write_text('{"time": {"columns": ["what", "s"], "rows": [["fit"]]}}')
+    with pytest.raises(ValueError, match="a cell a column"):
+        tables.page_with_tables(page)
+    page.write_text("# How long?\n")
+    with pytest.raises(ValueError, match="has places for"):
+        tables.page_with_tables(page)
 
 
 def test_screenshots_are_small() -> None:
