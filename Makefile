@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
-CHECKED := src tests $(wildcard benchmarks examples docs)
+CHECKED := .ci src tests $(wildcard benchmarks examples docs)
 
 # Pretrained weights and real images beside the checkout are used where they exist.
 export CSASN_WEIGHTS ?= $(abspath $(wildcard ../shared/weights))
@@ -12,7 +12,7 @@ export CSASN_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint docs pages bench gpu soak clean
+.PHONY: help install demo test lint docs pages lock sbom audit bench gpu soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,19 @@ pages: $(STAMP) ## write again the pictures, the page of commands and the tables
 	$(BIN)/python -m docs.pictures.run
 	$(BIN)/python -m docs.reference.command_line
 	$(BIN)/python -m docs.results.tables
+
+lock: $(STAMP) ## write requirements.lock again: every package that csasn needs, with its hashes
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra weights --generate-hashes \
+		--no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+sbom: $(STAMP) ## write dist/csasn.cdx.json: the locked packages as a CycloneDX bill of materials
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file dist/csasn.cdx.json
+	@echo "Wrote the bill of materials: $(CURDIR)/dist/csasn.cdx.json"
+
+audit: $(STAMP) ## look the locked packages up in the list of known vulnerabilities; warns, never fails
+	$(BIN)/python .ci/audit.py
 
 bench: $(STAMP) ## run every benchmark
 	@test -n "$(BENCHMARKS)" || { echo "benchmarks/ holds no benchmark." >&2; exit 1; }
