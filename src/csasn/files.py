@@ -4,8 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,18 +32,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        part = Path(name)
+        part = beside(path)
+        part.touch(exist_ok=False)  # with the rights that the user's umask leaves; the tempfile module gives others
         try:
             write(part)
             with part.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            part.chmod(0o644)
             part.replace(path)
             sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """A new name beside `path` for what is to take its name once it is whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def sync_folder(folder: Path) -> None:
@@ -97,11 +100,11 @@ def folder_made_whole(folder: Path) -> Iterator[Path]:
         raise BadInputError(f"{folder} exists already and is not empty: choose another --out or remove it first.")
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        scratch = beside(folder)
+        scratch.mkdir()
     try:
         with storage_errors(folder):
             yield scratch
-            scratch.chmod(0o755)
             if folder.exists():
                 folder.rmdir()
             scratch.replace(folder)

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEGBaseline8Bit
 
 from csasn.cohort.ingest import ingest
-from csasn.cohort.pseudonyms import keep_secret, open_pseudonyms
+from csasn.cohort.pseudonyms import keep_private, open_pseudonyms
 from csasn.cohort.verification import lines, verify
 from csasn.errors import BadInputError
 from csasn.files import read_json
@@ -112,13 +112,13 @@ def test_the_private_folder_and_the_labels_are_asked_for(pacs, tmp_path):
 
 
 def test_a_key_made_meanwhile_is_never_replaced(tmp_path):
-    first, second = (open_pseudonyms(tmp_path / "private", tmp_path / "cohort") for _ in range(2))
+    first, second = (open_pseudonyms(tmp_path / "private", tmp_path / "cohort", tmp_path / "export") for _ in range(2))
     assert not (tmp_path / "private").exists()
-    keep_secret(first, tmp_path / "private")
-    keep_secret(first, tmp_path / "private")
+    keep_private(first, tmp_path / "private", tmp_path / "cohort")
+    keep_private(first, tmp_path / "private", tmp_path / "cohort")
     with pytest.raises(BadInputError, match="meanwhile"):
-        keep_secret(second, tmp_path / "private")
-    assert open_pseudonyms(tmp_path / "private", tmp_path / "cohort").secret == first.secret
+        keep_private(second, tmp_path / "private", tmp_path / "cohort")
+    assert open_pseudonyms(tmp_path / "private", tmp_path / "cohort", tmp_path / "export").secret == first.secret
 
 
 def test_errors_of_the_label_table_name_lines_and_no_key(pacs, tmp_path):

@@ -19,7 +19,7 @@ from csasn.cohort.layouts import Layout, layout_of, read_source
 from csasn.cohort.ledger import FIXES, LedgerRow
 from csasn.cohort.member_items import read_member_item
 from csasn.cohort.pacs import Door, export_source
-from csasn.cohort.pseudonyms import keep_secret, open_pseudonyms, write_crosswalk
+from csasn.cohort.pseudonyms import keep_private, open_pseudonyms
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.config import IngestSettings
@@ -96,7 +96,7 @@ def ingest(
     _refuse_needless(chosen, settings, labels, private)
     if chosen != "table" and out.resolve().is_relative_to(source.resolve()):
         raise BadInputError(f"The cohort folder lies outside its source; {out} is within {source}. Choose another.")
-    door = _open_door(labels, private, out, settings, words) if chosen == DICOM else None
+    door = _open_door(labels, private, out, source, settings, words) if chosen == DICOM else None
     found = read_source(source, chosen, settings, words) if door is None else export_source(source, door.pseudonyms)
     with folder_made_whole(out) as scratch:
         items = [_item(row, found, scratch, settings, door) for row in found.rows.iter_rows(named=True)]
@@ -118,9 +118,7 @@ def ingest(
         )
         _refuse_nodules_with_two_diagnoses(certificate)
         if door is not None and private is not None:
-            keep_secret(door.pseudonyms, private)  # before the cohort takes its name: no cohort is without its key
-    if door is not None and private is not None:
-        write_crosswalk(door.pseudonyms, private, out)
+            keep_private(door.pseudonyms, private, out)  # before the cohort takes its name: none is without its key
     return IngestResult(
         folder=out,
         layout=chosen,
@@ -133,7 +131,7 @@ def ingest(
 
 
 def _open_door(
-    labels: Path | None, private: Path | None, out: Path, settings: IngestSettings, words: Vocabulary
+    labels: Path | None, private: Path | None, out: Path, source: Path, settings: IngestSettings, words: Vocabulary
 ) -> Door:
     """The table of diagnoses and the pseudonyms through which DICOM enters; BadInputError where there is no table."""
     if labels is None:
@@ -141,7 +139,7 @@ def _open_door(
             "DICOM files carry no diagnosis: name the table that does with --labels TABLE (patient_id, or "
             "accession_number, study_instance_uid, ..., and label)."
         )
-    pseudonyms = open_pseudonyms(private, out)
+    pseudonyms = open_pseudonyms(private, out, source)
     return Door(labels=read_labels(labels, settings.columns, words), pseudonyms=pseudonyms, site=settings.site)
 
 

@@ -73,19 +73,25 @@ def holds_dicom(source: Path) -> bool:
 
 
 def export_source(source: Path, pseudonyms: Pseudonyms) -> Source:
-    """One row for every file below a PACS export, in a fixed order; the ledger names files by their pseudonyms."""
+    """One row for every file below a PACS export; the ledger names files by their pseudonyms.
+
+    Files stand in the order of their pseudonyms, and are read and written in it: the order of rows, of files and of
+    their times says nothing of names and paths. Whoever has a list of the names could else match them one by one.
+    """
     paths, unreadable = files_below(source)
     refused = [
         LedgerRow(item=pseudonyms.item(name), code="unreadable", reason="the folder cannot be read")
         for name in unreadable
     ]
-    usable = []
+    usable: dict[str, str] = {}
     for path in paths:
+        name = pseudonyms.item(str(path))
         if found := unusable(path, source):
-            refused.append(LedgerRow(item=pseudonyms.item(str(path)), code=found[0], reason=found[1]))
+            refused.append(LedgerRow(item=name, code=found[0], reason=found[1]))
         else:
-            usable.append(str(path))
+            usable[name] = str(path)
     if not usable:
         raise BadInputError(f"A PACS export holds DICOM files; none lie below {source}. {NOTHING_WRITTEN}")
-    rows = pl.DataFrame({"image_path": usable})
-    return Source(rows=rows, root=source, layout="dicom", refused=tuple(refused), kept=True)
+    rows = pl.DataFrame({"image_path": [path for _, path in sorted(usable.items())]})
+    in_order = tuple(sorted(refused, key=lambda row: row.item))
+    return Source(rows=rows, root=source, layout="dicom", refused=in_order, kept=True)
