@@ -29,6 +29,7 @@ from csasn.decoding.tiffs import (
     unsigned_words,
     white_is_zero,
     with_bytes_as_palette,
+    with_channel_as_pixels,
 )
 
 MAX_PIXELS = 50_000_000
@@ -169,6 +170,7 @@ def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, .
     _check_header(picture, content)
     name = str(picture.format)
     if isinstance(picture, TiffImageFile):
+        with_channel_as_pixels(picture)
         refuse_tiff(picture, content)
         with_bytes_as_palette(picture)
         orientation = picture.tag_v2.get(ORIENTATION)  # which loading applies and forgets
@@ -223,10 +225,11 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
     n_bits = FEW_BITS.get(raw_mode_of(picture), 8)
     # A colour JPEG stores its grey (the luma of BT.601) apart from its colours, which need not be decoded.
     fixes: list[str] = ["colour-to-grey"] if _takes_luma(picture) else []
-    if isinstance(picture, TiffImageFile):
-        load_as(picture, native_raw_mode(picture, raw_mode_of(picture)))
-    else:
+    native = native_raw_mode(picture, raw_mode_of(picture)) if isinstance(picture, TiffImageFile) else None
+    if native is None:
         picture.load()
+    else:
+        load_as(picture, native)
     key = picture.info.get("transparency")
     if picture.mode in WINDOWED_MODES:
         return _windowed_grey(picture, key)
