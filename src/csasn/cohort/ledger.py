@@ -32,6 +32,8 @@ FIXES = {
     "overlay-dropped": "overlay planes (60xx) were left out",
     "loop-frames": "frames were taken from its loop by the declared policy; they stay with their patient",
     "upper-bits-dropped": "bits beyond Bits Stored were left out",
+    "planar-ignored": "its compressed frames were read by pixel, as they always come; it says that they lie in planes",
+    "read-as-ycbcr": "it says RGB; its JPEG says nothing, and its values are luma and chroma",
     "preamble-dropped": "its preamble, which could hold a program, was left out",
     "private-tags-dropped": "private tags were left out",
     "charset-unknown": "its character set is not known; its words were read byte by byte",

@@ -147,12 +147,12 @@ def _frames(
     """The usable frames, and the refused ones with code and reason."""
     taken: list[tuple[int, NDArray[Any]]] = []
     refused: list[Refused] = []
-    dirty: set[int] = set()
+    done: dict[int, tuple[str, ...]] = {}
     for number in numbers:
         try:
             stored = decoded(frames.read(number), taking.layout)
             taken.append((number, _region_of(stored, taking)))
-            dirty |= {number} if stored.dropped else set()
+            done[number] = stored.fixes
         except RefusedPicture as refusal:
             refused.append((number, refusal.code, refusal.reason))
     if taking.layout.channels == 1 and taken:
@@ -162,7 +162,7 @@ def _frames(
     for number, grey in taken:
         try:
             frame = _frame(number, grey, taking, spacing_mm)
-            used.append(replace(frame, fixes=(*frame.fixes, "upper-bits-dropped")) if number in dirty else frame)
+            used.append(replace(frame, fixes=(*frame.fixes, *done[number])))
         except RefusedPicture as refusal:
             refused.append((number, refusal.code, refusal.reason))
     return used, refused
