@@ -20,6 +20,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from csasn.decoding.deep_colour import deep_colour_as_grey, is_deep_colour, load_as, raw_mode_of
+from csasn.decoding.masks import inside_of
 from csasn.decoding.refused import RefusedPicture
 from csasn.decoding.tiffs import (
     TIFF_SIGNATURES,
@@ -89,12 +90,17 @@ def open_picture(path: Path, declared_sha256: str | None = None) -> Picture:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask (H, W), True inside the nodule: every value above 0, or above 127 where JPEG blurred the edges.
+    """The mask of `open_mask`."""
+    return open_mask(path)[0]
 
-    An empty mask is a mask. Raises RefusedPicture like `read_picture`, but for `blank`.
+
+def open_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """A mask (H, W), True inside the nodule, and the codes of what was done to it: mask-inverted, mask-empty.
+
+    Raises RefusedPicture like `read_picture`, but for `blank`, and with mask-values and mask-full.
     """
     decoded = _decode(path)
-    return decoded.pixels > (127 if decoded.lossy else 0)
+    return inside_of(decoded.pixels, lossy=decoded.lossy)
 
 
 def pixel_sha256(pixels: NDArray[np.uint8]) -> str:
