@@ -12,6 +12,7 @@ Outcome = Literal["refused", "fixed"]
 FIXES = {
     "exif-rotated": "turned upright as its EXIF orientation says",
     "alpha-composited": "its transparency was laid over black",
+    "alpha-ignored": "its alpha is 0 everywhere, as programs leave it that know no transparency: it was ignored",
     "palette-applied": "its palette's colours were looked up",
     "cmyk-converted": "its inks became red, green and blue",
     "colour-to-grey": "its colours became grey by ITU-R BT.601",

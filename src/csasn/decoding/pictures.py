@@ -6,7 +6,6 @@ import io
 import stat
 import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from csasn.decoding.deep_colour import deep_colour_as_grey, is_deep_colour, load_as, raw_mode_of
 from csasn.decoding.masks import inside_of
+from csasn.decoding.pngs import PNG_SIGNATURE, checked_png
 from csasn.decoding.refused import RefusedPicture
 from csasn.decoding.tiffs import (
     TIFF_SIGNATURES,
@@ -39,7 +39,6 @@ MIN_SIDE_PX = 32
 MAX_ASPECT = 10
 # Found by their first bytes, whatever the file is called; formats that run programs (EPS, WMF) are not among them.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 JPEG_2000_SIZE = b"\xff\x4f\xff\x51"
 ORIENTATION = 0x0112  # EXIF and TIFF tag
@@ -162,11 +161,10 @@ def refuse_unopenable(path: Path) -> None:
 
 def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, ...], frozenset[str]]:
     """Pixels, whether the format is lossy, the codes of what was done, and the endings that its format goes by."""
-    stream = io.BytesIO(content)
     if content.startswith(PNG_SIGNATURE):
-        _check_png(content)
+        content = checked_png(content)
     try:
-        picture: Image.Image = Image.open(stream, formats=FORMATS)
+        picture: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
         if content.startswith(JPEG_SIGNATURE) and JPEG_END not in content[-64:]:
             raise RefusedPicture("truncated", "the JPEG stops before its picture begins") from error
@@ -241,6 +239,10 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
         return _windowed_grey(picture, key)
     if isinstance(key, int) and picture.mode == "L":  # a grey that is transparent, as stored in n bits
         picture.info["transparency"] = (key & (1 << n_bits) - 1) * (255 // ((1 << n_bits) - 1))
+    if picture.format == "BMP" and picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (0, 0):
+        # Nothing would be left of it: programs that write BMP without alpha leave its bytes at 0.
+        picture = picture.convert("RGB")
+        fixes.append("alpha-ignored")
     if picture.mode in ("P", "PA"):
         fixes.append("palette-applied")
     if picture.has_transparency_data:
@@ -308,19 +310,6 @@ def _windowed(values: NDArray[Any]) -> NDArray[np.uint8]:
         block = values[start : start + ROWS_AT_ONCE].astype(np.float64)
         grey[start : start + ROWS_AT_ONCE] = np.rint((block - low) / (high - low) * 255.0)
     return grey
-
-
-def _check_png(content: bytes) -> None:
-    """Walk the chunks to IEND and check each CRC, which Pillow does for neither the pixels nor the end."""
-    whole, place, kind = memoryview(content), len(PNG_SIGNATURE), b""
-    while kind != b"IEND":
-        n_bytes, kind = int.from_bytes(whole[place : place + 4], "big"), bytes(whole[place + 4 : place + 8])
-        end = place + 8 + n_bytes
-        if len(kind) < 4 or end + 4 > len(whole):
-            raise RefusedPicture("truncated", "the PNG stops before its IEND chunk")
-        if zlib.crc32(whole[place + 4 : end]) != int.from_bytes(whole[end : end + 4], "big"):
-            raise RefusedPicture("corrupt", f"the checksum of the PNG chunk {kind!r} is wrong")
-        place = end + 4
 
 
 def _stops_early(content: bytes) -> bool:
