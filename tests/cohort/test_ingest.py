@@ -278,7 +278,7 @@ def test_when_every_item_is_refused_nothing_is_written(source, tmp_path):
 
 
 def test_a_faulty_mask_refuses_its_image(source, tmp_path):
-    draw(source / "mask.png", 50)
+    Image.fromarray(np.pad(np.full((9, 9), 255, np.uint8), ((3, 28), (5, 34)))).save(source / "mask.png")
     Image.new("1", (40, 48)).save(source / "turned.png")
     lines = ["images/0.png,0,benign,mask.png", "images/1.png,1,PTC,turned.png", "images/2.png,2,PTC,"]
     ingest(table(source, *lines, header=f"{HEADER},mask_path"), tmp_path / "cohort")

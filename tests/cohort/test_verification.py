@@ -28,7 +28,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = picture.point(lambda value: value + 1)
         (folder / "source").mkdir(exist_ok=True)
         picture.save(folder / f"source/{number}.png")
-        Image.new("1", (96, 96), 1).save(folder / f"source/{number}m.png")
+        mask = Image.new("1", (96, 96))
+        mask.paste(1, (30, 40, 60, 70))
+        mask.save(folder / f"source/{number}m.png")
         label = ("benign", "benign", "PTC", "FTC")[number % 4]
         lines.append(f"{number}.png,p{number},{'AB'[number // 2 % 2]},{label},{number}m.png")
     (folder / "source/table.csv").write_text("\n".join(lines) + "\n")

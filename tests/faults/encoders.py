@@ -12,6 +12,7 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types of PNG
 # TIFF 6.0: tags, and the types of their values.
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
+TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 PREDICTOR, COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING = 317, 320, 338, 339, 530
 SHORT, LONG = 3, 4
 NONE, JPEG, DEFLATE = 1, 7, 8
@@ -68,10 +69,12 @@ def tiff(
     tags: Mapping[int, tuple[int, Sequence[int]]] | None = None,
     strips: Sequence[bytes] | None = None,
     rows_per_strip: int | None = None,
+    tile_size: int | None = None,
 ) -> bytes:
     """A TIFF of values (H, W) or (H, W, C) of any type, in strips; `tags` adds or replaces (type, numbers).
 
-    `strips` are the strips as they are stored, where the file shall not hold what `values` says.
+    `strips` are the strips as they are stored, where the file shall not hold what `values` says; they are square tiles
+    where `tile_size` is given.
     """
     height, width = values.shape[:2]
     n_samples = values.shape[2] if values.ndim == 3 else 1
@@ -96,6 +99,10 @@ def tiff(
     }
     if n_samples == 4 and photometric == TRUE_COLOUR:
         entries.setdefault(EXTRA_SAMPLES, (SHORT, [2]))
+    if tile_size:
+        entries |= {TILE_WIDTH: (SHORT, [tile_size]), TILE_LENGTH: (SHORT, [tile_size])}
+        entries[TILE_COUNTS] = entries.pop(COUNTS)
+        del entries[ROWS_PER_STRIP]
     return _tiff_file(entries, strips, order)
 
 
@@ -106,7 +113,8 @@ def _tiff_file(entries: dict[int, tuple[int, Sequence[int]]], strips: Sequence[b
     for strip in strips:
         places.append(len(body))
         body += strip + b"\0" * (len(strip) % 2)
-    entries = dict(sorted({OFFSETS: (LONG, places), **entries}.items()))
+    offsets = TILE_OFFSETS if TILE_COUNTS in entries else OFFSETS
+    entries = dict(sorted({offsets: (LONG, places), **entries}.items()))
     directory = struct.pack(f"{order}H", len(entries))
     for tag, (kind, numbers) in entries.items():
         cell = struct.pack(f"{order}{len(numbers)}{'H' if kind == SHORT else 'I'}", *numbers)

@@ -35,6 +35,8 @@ class Fault:
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pixels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     tolerance: int = 0
+    masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Items whose mask matters -> where the nodule is (H, W), computed without the project's reader."""
     patients: tuple[str, ...] = ()
     """Where set, `patient_id` of the manifest, row by row."""
     aborts: tuple[str, ...] = ()

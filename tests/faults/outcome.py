@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from csasn.cohort.ingest import IngestResult, ingest
 from csasn.cohort.items import Item, Reading, read_item
 from csasn.csv_cells import restored_cell
-from csasn.decoding.pictures import pixel_sha256, read_picture
+from csasn.decoding.pictures import pixel_sha256, read_mask, read_picture
 from csasn.errors import BadInputError
 from tests.faults.fault import Fault
 
@@ -125,6 +125,7 @@ def _compared(fault: Fault, folder: Path, result: IngestResult, log: Path) -> Ou
         f"{text!r} is in {path.name}" for path in _files(result.folder) for text in fault.absent if text in _words(path)
     ]
     pixels = [wrong for item, expected in fault.pixels.items() if (wrong := _pixels(used.get(item), expected, fault))]
+    pixels += [wrong for item, inside in fault.masks.items() if (wrong := _mask(folder, fault, result, item, inside))]
     seconds, peak = _measures(log)
     limits = [f"an item took {seconds:.1f} s"] if seconds > LIMIT_S else []
     limits += [f"an item took {peak >> 20} MiB"] if peak > LIMIT_BYTES else []
@@ -191,6 +192,16 @@ def _certified(path: Path, sha256: str) -> NDArray[np.uint8]:
     pixels = read_picture(path)
     assert pixel_sha256(pixels) == sha256, "what is read later is not what ingest certified"
     return pixels
+
+
+def _mask(folder: Path, fault: Fault, result: IngestResult, item: str, inside: NDArray[np.bool_]) -> str | None:
+    """What is wrong with an item's mask, read as every later stage reads it."""
+    root = (folder / fault.source).parent
+    names = pl.read_parquet(result.folder / "manifest.parquet").filter(image_path=item)["mask_path"].to_list()
+    if len(names) != 1 or names[0] is None:
+        return f"masks of {item}: {names}"
+    found = read_mask(root / names[0])
+    return None if np.array_equal(found, inside) else f"the mask of {item} differs in {(found != inside).sum()} pixels"
 
 
 def _pixels(read: Callable[[], NDArray[np.uint8]] | None, expected: NDArray[np.uint8], fault: Fault) -> str | None:

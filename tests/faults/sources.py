@@ -121,10 +121,11 @@ def one_object(number: int, name: str, content: Content, file: str = "x.dcm", **
     code, pixels, fixes = outcome.pop("refused", None), outcome.pop("pixels", None), outcome.pop("fixed", ())
     settings = outcome.pop("settings", WHOLE)
     labels = outcome.pop("labels", [{"patient_id": "MRN1", "label": "PTC"}])
+    beside = outcome.pop("beside", {})  # files that are no items
     return Fault(
         number=number,
         name=name,
-        make=export_of({file: content}, labels),  # type: ignore[arg-type]
+        make=export_of({file: content, **beside}, labels),  # type: ignore[arg-type]
         labels="labels.csv",
         layout="dicom",
         settings=settings,  # type: ignore[arg-type]

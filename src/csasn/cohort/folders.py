@@ -1,17 +1,15 @@
 """A tree of class folders becomes cohort rows; every file below it is a row or a refusal."""
 
 import os
-import re
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
 from csasn.cohort.labels import Vocabulary
 from csasn.cohort.ledger import LedgerRow
+from csasn.cohort.names import IMAGE_FOLDERS, LITTER_FOLDERS, MaskNames, is_litter
 from csasn.cohort.rows import DEFAULT_SITE, NOTHING_WRITTEN
 from csasn.errors import BadInputError, listing
-
-MASK_NAME = re.compile(r"(?P<image>.+)_mask(_\d+)?", re.IGNORECASE)
 
 
 def class_folders(source: Path, words: Vocabulary) -> dict[str, str]:
@@ -23,6 +21,7 @@ def class_folders(source: Path, words: Vocabulary) -> dict[str, str]:
 def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[LedgerRow, ...], tuple[str, ...]]:
     """Rows, refusals and notes of SOURCE/<class>/<image> or SOURCE/<class>/<patient>/<image>.
 
+    A level called images is no patient: SOURCE/<class>/images/<image> may have SOURCE/<class>/masks/<image> beside it.
     A file without a patient folder is a patient of its own. One patient folder name in two classes is one patient.
     Raises BadInputError where a sub-folder is not named after a class, or two name the same.
     """
@@ -34,14 +33,15 @@ def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[Le
     refused += [
         LedgerRow(item=_shown(name), code="unreadable", reason="the folder cannot be read") for name in unreadable
     ]
-    stems = {str(path.with_suffix("")) for path in paths}
+    masks = MaskNames(paths)
     for path in paths:
-        if refusal := _refusal(path, source, stems):
+        if refusal := _refusal(path, source, masks):
             refused.append(refusal)
             continue
         label = labels[path.parts[0]]
-        with_patient = len(path.parts) > 2
-        patient = path.parts[1] if with_patient else str(path)
+        between = [part for part in path.parts[1:-1] if part.lower() not in IMAGE_FOLDERS]
+        with_patient = bool(between)
+        patient = between[0] if with_patient else str(path)
         rows.append(
             {
                 "image_path": str(path),
@@ -75,7 +75,8 @@ def _notes(rows: list[dict[str, object]]) -> tuple[str, ...]:
 def _check_class_folders(source: Path, words: Vocabulary) -> None:
     if not source.is_dir():
         raise BadInputError(f"The layout folders needs a folder of class folders; received {source}.")
-    names = sorted(entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = (entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(name for name in folders if name.lower() not in LITTER_FOLDERS)
     unknown = [f"{_shown(name)}{words.suggestion(name)}" for name in names if words.find(name) is None]
     labels = [words.find(name) for name in names]
     twice = [
@@ -90,7 +91,10 @@ def _check_class_folders(source: Path, words: Vocabulary) -> None:
 
 
 def files_below(source: Path) -> tuple[list[PurePosixPath], list[str]]:
-    """Every file and every linked folder, relative and sorted, and the folders that cannot be listed."""
+    """Every file and every linked folder, relative and sorted, and the folders that cannot be listed.
+
+    What macOS and Windows leave behind is no item: `is_litter` files, and folders called so.
+    """
     unreadable: list[str] = []
     paths: list[PurePosixPath] = []
 
@@ -99,6 +103,8 @@ def files_below(source: Path) -> tuple[list[PurePosixPath], list[str]]:
 
     for folder, folders, names in os.walk(source, onerror=note):
         base = Path(folder)
+        folders[:] = [name for name in folders if name.lower() not in LITTER_FOLDERS]
+        names = [name for name in names if not is_litter(base / name)]
         linked = [name for name in folders if (base / name).is_symlink()]
         paths += [PurePosixPath((base / name).relative_to(source)) for name in names + linked]
     return sorted(paths), sorted(unreadable)
@@ -115,16 +121,15 @@ def unusable(path: PurePosixPath, source: Path) -> tuple[str, str] | None:
     return None if inside else ("outside-source", "a link that leads out of the source, or to itself")
 
 
-def _refusal(path: PurePosixPath, source: Path, stems: set[str]) -> LedgerRow | None:
+def _refusal(path: PurePosixPath, source: Path, masks: MaskNames) -> LedgerRow | None:
     """Why a file below the source is not a row, known without opening it; None where it may be a picture."""
     shown = _shown(str(path))
     if found := unusable(path, source):
         return LedgerRow(item=shown, code=found[0], reason=found[1])
     if len(path.parts) == 1 or path.parts[0].startswith("."):
         return LedgerRow(item=shown, code="no-class", reason="it lies in no class folder")
-    mask = MASK_NAME.fullmatch(path.stem)
-    if mask and str(path.with_name(mask["image"])) in stems:
-        return LedgerRow(item=shown, code="mask-not-image", reason=f"the mask of {mask['image']}, by its name")
+    if image := masks.image_of(path):
+        return LedgerRow(item=shown, code="mask-not-image", reason=f"the mask of {image}, by its name")
     return None
 
 

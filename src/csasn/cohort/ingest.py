@@ -1,9 +1,10 @@
 """A hospital's images become a manifest, a ledger of what was refused or fixed and why, and a certificate."""
 
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -99,7 +100,7 @@ def ingest(
     door = _open_door(labels, private, out, source, settings, words) if chosen == DICOM else None
     found = read_source(source, chosen, settings, words) if door is None else export_source(source, door.pseudonyms)
     with folder_made_whole(out) as scratch:
-        items = [_item(row, found, scratch, settings, door) for row in found.rows.iter_rows(named=True)]
+        items = _with_owners([_item(row, found, scratch, settings, door) for row in found.rows.iter_rows(named=True)])
         intake = Intake(ledger=list(found.refused))
         readings = each_in_workers(read_item, items, workers=workers or default_workers(), progress=progress)
         for row, item, reading in zip(found.rows.iter_rows(named=True), items, readings, strict=True):
@@ -178,6 +179,17 @@ def _item(row: Mapping[str, object], found: Source, scratch: Path, settings: Ing
         kept=kept,
         dicom=settings.dicom if door is not None else None,
     )
+
+
+def _with_owners(items: list[Item]) -> list[Item]:
+    """The items, each with the number of those that name its mask too."""
+    counts = Counter(os.path.realpath(path) for item in items for path in dict.fromkeys(item.mask_paths))
+    return [
+        replace(item, n_of_mask=n)
+        if (n := max((counts[os.path.realpath(path)] for path in item.mask_paths), default=1)) > 1
+        else item
+        for item in items
+    ]
 
 
 def _listed(cell: object) -> Sequence[Sequence[Sequence[float]]]:

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 
 from csasn.cohort.fingerprints import Fingerprint, fingerprint
 from csasn.decoding.dicom.preamble import is_dicom
-from csasn.decoding.pictures import open_picture, pixel_sha256, read_mask
+from csasn.decoding.masks import refuse_mask_like
+from csasn.decoding.pictures import open_mask, open_picture, pixel_sha256
 from csasn.decoding.refused import RefusedPicture
 from csasn.files import file_sha256
 
@@ -40,6 +41,8 @@ class Item:
     """How it is read; worker processes import what that needs with the first item of its kind."""
     member: int = 0
     mask_paths: tuple[Path, ...] = ()
+    n_of_mask: int = 1
+    """Number of pictures for which its mask is named."""
     outlines: tuple[Polygon, ...] = ()
     declared_sha256: str | None = None
     cohort: Path | None = None
@@ -96,12 +99,13 @@ def read_picture_item(item: Item) -> Reading:
             advice = "a DICOM file: ingest its folder with --layout dicom and give the table as --labels"
             raise RefusedPicture("dicom-file", advice) from refusal
         raise
-    mask = _mask_of(item, picture.pixels.shape)
-    return Reading(shots=(shot_of(item, picture.pixels, mask, fixes=picture.fixes, sha256=picture.sha256),))
+    mask, done = _mask_of(item, picture.pixels.shape)
+    fixes = (*picture.fixes, *done)
+    return Reading(shots=(shot_of(item, picture.pixels, mask, fixes=fixes, sha256=picture.sha256),))
 
 
-def _mask_of(item: Item, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """The masks of an item united, with its outlines drawn in; None where it has neither."""
+def _mask_of(item: Item, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """The masks of an item united, or its outlines drawn, and what was done; None where it has neither."""
     if item.outlines:
         if any(min(x for x, _ in each) >= shape[1] or min(y for _, y in each) >= shape[0] for each in item.outlines):
             raise RefusedPicture("outline-outside", f"an outline of its nodule lies beyond {shape[1]} x {shape[0]} px")
@@ -109,11 +113,15 @@ def _mask_of(item: Item, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
         draw = ImageDraw.Draw(canvas)
         for polygon in item.outlines:
             draw.polygon(list(polygon), fill=1)
-        return np.array(canvas, dtype=np.bool_)
+        return np.array(canvas, dtype=np.bool_), ()
+    if item.n_of_mask > 1:
+        reason = f"its mask is named for {item.n_of_mask} pictures; give each its own, or leave it out"
+        raise RefusedPicture("mask-shared", reason)
     united: NDArray[np.bool_] | None = None
+    fixes: dict[str, None] = {}
     for path in item.mask_paths:
         try:
-            mask = read_mask(path)
+            mask, done = open_mask(path)
         except RefusedPicture as refusal:
             raise RefusedPicture("mask-refused", f"its mask is {refusal.code}: {refusal.reason}") from refusal
         if mask.shape != shape:
@@ -121,7 +129,9 @@ def _mask_of(item: Item, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
                 "mask-size-differs", f"{shape[1]} x {shape[0]} px, its mask {mask.shape[1]} x {mask.shape[0]} px"
             )
         united = mask if united is None else united | mask
-    return united
+        fixes |= dict.fromkeys(done)
+    empty = united is not None and not united.any()
+    return united, tuple(fix for fix in fixes if empty or fix != "mask-empty")
 
 
 def shot_of(
@@ -134,7 +144,11 @@ def shot_of(
     frame: int = 0,
     mm: float | None = None,
 ) -> Shot:
-    """Describe one picture, writing it and its mask into the cohort where the item is kept."""
+    """Describe one picture, writing it and its mask into the cohort where the item is kept.
+
+    Raises RefusedPicture (mask-like) where it is no ultrasound but a mask.
+    """
+    refuse_mask_like(pixels)
     image_path = mask_path = mask_sha256 = None
     if item.cohort is not None and item.kept is not None:
         name = f"{item.kept}-f{frame:04d}.png" if item.kind == "dicom" else f"{item.kept}.png"

@@ -10,4 +10,5 @@ def read_member_item(item: Item) -> Reading:
     pixels, mask = read_member(item.path, item.member)
     if pixels.min() == pixels.max():
         raise RefusedPicture("blank", f"every pixel has the value {int(pixels[0, 0])}")
-    return Reading(shots=(shot_of(item, pixels, mask, fixes=(), sha256=None),))
+    fixes = ("mask-empty",) if mask is not None and not mask.any() else ()
+    return Reading(shots=(shot_of(item, pixels, mask, fixes=fixes, sha256=None),))

@@ -14,6 +14,7 @@ WEIGHTS = np.array((0.299, 0.587, 0.114))  # of red, green and blue in grey, ITU
 ROWS_AT_ONCE = 256
 OPAQUE = 65535
 GREY_ALPHA = "LA;16B"
+FIVE_SIX_FIVE = "BGR;16"  # of BMP: 16 bits a pixel, not a channel
 # The unpacker that keeps a number's upper byte, and the one that keeps the other: B takes the first byte of two, L and,
 # on the little endian machines that Pillow is built for, N the second.
 OTHER_BYTE = {"B": "L", "L": "B", "N": "B"}
@@ -21,7 +22,8 @@ OTHER_BYTE = {"B": "L", "L": "B", "N": "B"}
 
 def is_deep_colour(picture: Image.Image) -> bool:
     """Whether an opened file, not yet decoded, holds colour or alpha of 16 bits that Pillow would cut to 8."""
-    return picture.mode in ("RGB", "RGBA") and ";16" in raw_mode_of(picture)
+    raw_mode = raw_mode_of(picture)
+    return picture.mode in ("RGB", "RGBA") and ";16" in raw_mode and raw_mode != FIVE_SIX_FIVE
 
 
 def deep_colour_as_grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint16], bool]:

@@ -6,7 +6,6 @@ import io
 import stat
 import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from csasn.decoding.deep_colour import deep_colour_as_grey, is_deep_colour, load_as, raw_mode_of
+from csasn.decoding.masks import inside_of
+from csasn.decoding.pngs import PNG_SIGNATURE, checked_png
 from csasn.decoding.refused import RefusedPicture
 from csasn.decoding.tiffs import (
     TIFF_SIGNATURES,
@@ -29,6 +30,7 @@ from csasn.decoding.tiffs import (
     unsigned_words,
     white_is_zero,
     with_bytes_as_palette,
+    with_channel_as_pixels,
 )
 
 MAX_PIXELS = 50_000_000
@@ -37,7 +39,6 @@ MIN_SIDE_PX = 32
 MAX_ASPECT = 10
 # Found by their first bytes, whatever the file is called; formats that run programs (EPS, WMF) are not among them.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 JPEG_2000_SIZE = b"\xff\x4f\xff\x51"
 ORIENTATION = 0x0112  # EXIF and TIFF tag
@@ -88,12 +89,17 @@ def open_picture(path: Path, declared_sha256: str | None = None) -> Picture:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask (H, W), True inside the nodule: every value above 0, or above 127 where JPEG blurred the edges.
+    """The mask of `open_mask`."""
+    return open_mask(path)[0]
 
-    An empty mask is a mask. Raises RefusedPicture like `read_picture`, but for `blank`.
+
+def open_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """A mask (H, W), True inside the nodule, and the codes of what was done to it: mask-inverted, mask-empty.
+
+    Raises RefusedPicture like `read_picture`, but for `blank`, and with mask-values and mask-full.
     """
     decoded = _decode(path)
-    return decoded.pixels > (127 if decoded.lossy else 0)
+    return inside_of(decoded.pixels, lossy=decoded.lossy)
 
 
 def pixel_sha256(pixels: NDArray[np.uint8]) -> str:
@@ -155,11 +161,10 @@ def refuse_unopenable(path: Path) -> None:
 
 def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, ...], frozenset[str]]:
     """Pixels, whether the format is lossy, the codes of what was done, and the endings that its format goes by."""
-    stream = io.BytesIO(content)
     if content.startswith(PNG_SIGNATURE):
-        _check_png(content)
+        content = checked_png(content)
     try:
-        picture: Image.Image = Image.open(stream, formats=FORMATS)
+        picture: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
         if content.startswith(JPEG_SIGNATURE) and JPEG_END not in content[-64:]:
             raise RefusedPicture("truncated", "the JPEG stops before its picture begins") from error
@@ -169,6 +174,7 @@ def _decode_bytes(content: bytes) -> tuple[NDArray[np.uint8], bool, tuple[str, .
     _check_header(picture, content)
     name = str(picture.format)
     if isinstance(picture, TiffImageFile):
+        with_channel_as_pixels(picture)
         refuse_tiff(picture, content)
         with_bytes_as_palette(picture)
         orientation = picture.tag_v2.get(ORIENTATION)  # which loading applies and forgets
@@ -223,15 +229,20 @@ def _grey(picture: Image.Image, content: bytes) -> tuple[NDArray[np.uint8], tupl
     n_bits = FEW_BITS.get(raw_mode_of(picture), 8)
     # A colour JPEG stores its grey (the luma of BT.601) apart from its colours, which need not be decoded.
     fixes: list[str] = ["colour-to-grey"] if _takes_luma(picture) else []
-    if isinstance(picture, TiffImageFile):
-        load_as(picture, native_raw_mode(picture, raw_mode_of(picture)))
-    else:
+    native = native_raw_mode(picture, raw_mode_of(picture)) if isinstance(picture, TiffImageFile) else None
+    if native is None:
         picture.load()
+    else:
+        load_as(picture, native)
     key = picture.info.get("transparency")
     if picture.mode in WINDOWED_MODES:
         return _windowed_grey(picture, key)
     if isinstance(key, int) and picture.mode == "L":  # a grey that is transparent, as stored in n bits
         picture.info["transparency"] = (key & (1 << n_bits) - 1) * (255 // ((1 << n_bits) - 1))
+    if picture.format == "BMP" and picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (0, 0):
+        # Nothing would be left of it: programs that write BMP without alpha leave its bytes at 0.
+        picture = picture.convert("RGB")
+        fixes.append("alpha-ignored")
     if picture.mode in ("P", "PA"):
         fixes.append("palette-applied")
     if picture.has_transparency_data:
@@ -299,19 +310,6 @@ def _windowed(values: NDArray[Any]) -> NDArray[np.uint8]:
         block = values[start : start + ROWS_AT_ONCE].astype(np.float64)
         grey[start : start + ROWS_AT_ONCE] = np.rint((block - low) / (high - low) * 255.0)
     return grey
-
-
-def _check_png(content: bytes) -> None:
-    """Walk the chunks to IEND and check each CRC, which Pillow does for neither the pixels nor the end."""
-    whole, place, kind = memoryview(content), len(PNG_SIGNATURE), b""
-    while kind != b"IEND":
-        n_bytes, kind = int.from_bytes(whole[place : place + 4], "big"), bytes(whole[place + 4 : place + 8])
-        end = place + 8 + n_bytes
-        if len(kind) < 4 or end + 4 > len(whole):
-            raise RefusedPicture("truncated", "the PNG stops before its IEND chunk")
-        if zlib.crc32(whole[place + 4 : end]) != int.from_bytes(whole[end : end + 4], "big"):
-            raise RefusedPicture("corrupt", f"the checksum of the PNG chunk {kind!r} is wrong")
-        place = end + 4
 
 
 def _stops_early(content: bytes) -> bool:

@@ -12,11 +12,14 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Tags of TIFF 6.0.
 BITS, COMPRESSION, PHOTOMETRIC, STRIP_PLACES, CHANNELS, ROWS_PER_STRIP, STRIP_BYTES = 258, 259, 262, 273, 277, 278, 279
 PLANES, COLOUR_MAP, TILE_WIDTH, TILE_LENGTH, TILE_PLACES, TILE_BYTES, INK_SET = 284, 320, 322, 323, 324, 325, 332
-SAMPLE_FORMAT, ORIENTATION = 339, 274
+SAMPLE_FORMAT, ORIENTATION, FILL_ORDER = 339, 274, 266
 PLAIN, JPEG = 1, 7
 # LZW, deflate by its two names, packed bits, LZMA, zstandard. Fax codes are absent: what is broken in them decodes.
 COMPRESSIONS = (PLAIN, 5, JPEG, 8, 32946, 32773, 34925, 50000)
 WHITE_IS_ZERO, PALETTE, INKS, Y_CB_CR = 0, 3, 5, 6
+IN_PLANES = 2
+# Channels that a plane of its own is read as; Pillow has no such reader of Y'CbCr, or of colours multiplied by alpha.
+PLANE_MODES = frozenset("RGBAXCMYKL")
 PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, PALETTE, INKS, Y_CB_CR)
 UNSIGNED, SIGNED = 1, 2
 JPEG_END = b"\xff\xd9"
@@ -38,14 +41,35 @@ def refuse_tiff(picture: TiffImageFile, content: bytes) -> None:
     bits, n_channels = max(tags.get(BITS, (1,))), int(tags.get(CHANNELS, 1))
     if bits == 8 and SIGNED in tags.get(SAMPLE_FORMAT, ()):
         raise RefusedPicture("bits-unsupported", "TIFF of signed bytes")
-    if bits > 8 and n_channels > 1 and (tags.get(PLANES, 1) == 2 or tags[PHOTOMETRIC] in (INKS, Y_CB_CR)):
+    in_planes = n_channels > 1 and tags.get(PLANES, 1) == IN_PLANES
+    if bits > 8 and n_channels > 1 and (in_planes or tags[PHOTOMETRIC] in (INKS, Y_CB_CR)):
         raise RefusedPicture("bits-unsupported", f"TIFF of {bits} bits a channel, in planes, inks or Y'CbCr")
+    if in_planes and not _planes_are_read(picture, tags):
+        raise RefusedPicture("no-decoder", "TIFF in planes of a kind that its decoder would mix up")
     _refuse_pieces(tags, content, bits, n_channels)
+
+
+def _planes_are_read(picture: TiffImageFile, tags: Any) -> bool:
+    """Whether each plane becomes its own channel; of planes that are not compressed Pillow forgets a reversed order."""
+    if tags[PHOTOMETRIC] == Y_CB_CR or picture.mode == "LA":
+        return False
+    if tags.get(COMPRESSION, PLAIN) == PLAIN and tags.get(FILL_ORDER, 1) != 1:
+        return False
+    modes = [str(piece.args[0] if isinstance(piece.args, tuple) else piece.args) for piece in picture.tile]
+    return PLANE_MODES.issuperset("".join(modes))
+
+
+def with_channel_as_pixels(picture: TiffImageFile) -> None:
+    """Take Planar Configuration 2 from one channel: it means nothing there, and Pillow forgets the kind of value."""
+    tags: Any = picture.tag_v2
+    if int(tags.get(CHANNELS, 1)) == 1 and tags.get(PLANES, 1) == IN_PLANES:
+        tags[PLANES] = 1
+        picture._setup()
 
 
 def _refuse_pieces(tags: Any, content: bytes, bits: int, n_channels: int) -> None:
     """Check that strips or tiles are as many and as long as the picture needs, and lie within the file."""
-    width, height, n_planes = int(tags[256]), int(tags[257]), n_channels if tags.get(PLANES, 1) == 2 else 1
+    width, height, n_planes = int(tags[256]), int(tags[257]), n_channels if tags.get(PLANES, 1) == IN_PLANES else 1
     tiled = TILE_PLACES in tags
     places = tags.get(TILE_PLACES if tiled else STRIP_PLACES, ())
     lengths = tags.get(TILE_BYTES if tiled else STRIP_BYTES)
@@ -109,8 +133,11 @@ def unsigned_words(picture: TiffImageFile) -> bool:
     return picture.mode == "I" and tuple(tags.get(BITS, ())) == (32,) and tags.get(SAMPLE_FORMAT, (1,))[0] == UNSIGNED
 
 
-def native_raw_mode(picture: TiffImageFile, raw_mode: str) -> str:
-    """Pillow's raw mode for what libtiff decompresses, which comes in this machine's byte order whatever the file's."""
+def native_raw_mode(picture: TiffImageFile, raw_mode: str) -> str | None:
+    """Pillow's raw mode for what libtiff decompresses, which comes in this machine's byte order whatever the file's.
+
+    None where nothing was compressed: then each piece has its own raw mode, a plane that of its channel.
+    """
     if picture.tag_v2.get(COMPRESSION, PLAIN) == PLAIN:
-        return raw_mode
+        return None
     return {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}.get(raw_mode, raw_mode)

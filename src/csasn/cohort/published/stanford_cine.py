@@ -24,6 +24,7 @@ from csasn.cohort.published.published_set import PublishedSet
 from csasn.cohort.published.tree import Tree, gathered, home_of, required_home, tree_of
 from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
+from csasn.decoding.masks import inside_of
 from csasn.decoding.pictures import MAX_ASPECT, MAX_PIXELS, MIN_SIDE_PX, refuse_unopenable
 from csasn.decoding.refused import RefusedPicture
 from csasn.errors import BadInputError, listing
@@ -120,7 +121,7 @@ def read_member(path: Path, member: int) -> tuple[NDArray[np.uint8], NDArray[np.
     """One frame (H, W) and its mask, True inside the nodule (None where the file has no masks); nothing else is read.
 
     Raises RefusedPicture with one of the codes not-a-regular-file, unreadable, empty-file, not-a-picture,
-    too-many-pixels, too-small, extreme-aspect, mask-size-differs.
+    too-many-pixels, too-small, extreme-aspect, mask-size-differs, mask-refused.
     """
     refuse_unopenable(path)
     try:
@@ -133,12 +134,26 @@ def read_member(path: Path, member: int) -> tuple[NDArray[np.uint8], NDArray[np.
             masks = _array(file, "mask")
             if masks.shape[:3] != image.shape[:3]:
                 raise RefusedPicture("mask-size-differs", f"frames {image.shape}, masks {masks.shape}")
-            mask = np.asarray(masks[member]).reshape(image.shape[1:3]) > 0
+            mask = _inside(np.asarray(masks[member]).reshape(image.shape[1:3]))
     except RefusedPicture:
         raise
     except Exception as error:  # a damaged file makes the HDF5 library raise nearly anything
         raise RefusedPicture("unreadable", f"{type(error).__name__}: {error}") from error
     return pixels, mask
+
+
+def _inside(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where the nodule is, by a frame of the masks; RefusedPicture (mask-refused) where it says that of no pixel."""
+    numbers = values.astype(np.uint8)
+    if not np.array_equal(numbers, values):
+        raise RefusedPicture("mask-refused", "its mask has values that are not whole numbers from 0 to 255")
+    try:
+        inside, done = inside_of(numbers, lossy=False)
+    except RefusedPicture as refusal:
+        raise RefusedPicture("mask-refused", f"its mask is {refusal.code}: {refusal.reason}") from refusal
+    if "mask-inverted" in done:
+        raise RefusedPicture("mask-refused", "its mask marks the whole border of the frame, and not the nodule")
+    return inside
 
 
 def _array(file: Any, name: str) -> Any:

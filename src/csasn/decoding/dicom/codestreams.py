@@ -60,16 +60,23 @@ def _contradiction(photometric: str, found: str) -> RefusedPicture:
     return RefusedPicture("colour-contradicts", f"its colour model is {photometric}; it has {found}")
 
 
-def shares_chroma(content: bytes, layout: Layout) -> bool:
-    """Whether a JPEG's second channel is coarser than its first, so that it cannot be RGB whatever the file says.
+def jpeg_model(content: bytes, layout: Layout) -> str:
+    """What a baseline or extended JPEG of three channels says of its colours; empty where it says nothing.
 
-    Where Adobe's mark stands in it, its decoder has done what that says.
+    "undone": Adobe's mark of a transform, which the decoder undoes. "RGB": Adobe's mark of none, or channels called R,
+    G and B. "YCbCr": JFIF's mark, or a second channel coarser than the first, which no RGB has.
     """
-    if layout.syntax != JPEGBaseline8Bit or layout.channels != 3:
-        return False
+    if layout.syntax not in (JPEGBaseline8Bit, JPEGExtended12Bit) or layout.channels != 3:
+        return ""
     segments = dict(_segments(content))
-    frame = segments.get(0xC0)
-    return ADOBE not in segments and frame is not None and content[frame + 7] != content[frame + 10]
+    if ADOBE in segments and content[(place := segments[ADOBE]) : place + 5] == b"Adobe":
+        return "undone" if content[place + 11 : place + 12] == b"\1" else "RGB"
+    frame = next((segments[kind] for kind in FRAME_STARTS[layout.syntax] if kind in segments), None)
+    if frame is None:
+        return ""
+    if content[frame + 7] != content[frame + 10] or content[6:10] == b"JFIF":
+        return "YCbCr"
+    return "RGB" if content[frame + 6 : frame + 13 : 3] == b"RGB" else ""
 
 
 def _refuse_size(layout: Layout, rows: int, columns: int, channels: int) -> None:

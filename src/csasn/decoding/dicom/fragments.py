@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
 
+from pydicom.uid import RLELossless
+
 from csasn.decoding.dicom.layout import Layout
 from csasn.decoding.dicom.opening import Opened
 from csasn.decoding.refused import RefusedPicture
@@ -12,6 +14,8 @@ from csasn.decoding.refused import RefusedPicture
 UNDEFINED = 0xFFFFFFFF
 ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 MAX_FRAGMENTS = 200_000
+FRAME_STARTS, FRAME_END = (b"\xff\xd8", b"\xff\x4f"), b"\xff\xd9"  # of JPEG and JPEG-LS, and of JPEG 2000
+PADDING, MOST_PADDING = b"\0\xff", 8
 
 Piece = tuple[int, int]  # place in the stream and number of bytes
 
@@ -24,6 +28,8 @@ class Frames:
     pieces: tuple[tuple[Piece, ...], ...]
     start: int
     words: bool = False
+    found_by_end: bool = False
+    """Whether nothing but the end mark of each frame told where the next one begins."""
 
     def read(self, number: int) -> bytes:
         """The bytes of a frame, compressed or not."""
@@ -55,8 +61,10 @@ def located_frames(file: Opened, layout: Layout) -> Frames:
         found = "compressed" if layout.native else "plain"
         raise RefusedPicture("wrong-transfer-syntax", f"{found} pixels are not of transfer syntax {layout.syntax}")
     if not layout.native:
-        pieces = _by_frame(stream, _fragments(stream, start), layout.n_frames)
-        return Frames(stream=stream, pieces=pieces, start=start)
+        items = _fragments(stream, start)
+        pieces = _by_frame(stream, items, layout)
+        by_end = items[0][1] == 0 and layout.n_frames > 1 and any(len(each) > 1 for each in pieces)
+        return Frames(stream=stream, pieces=pieces, start=start, found_by_end=by_end)
     expected = layout.frame_bytes * layout.n_frames
     if n_bytes not in (expected, expected + expected % 2):
         raise RefusedPicture("pixel-data-length", f"{n_bytes} bytes; its numbers say {expected}")
@@ -103,16 +111,33 @@ def _fragments(stream: BinaryIO, start: int) -> list[Piece]:
     raise RefusedPicture("fragments-contradict", f"over {MAX_FRAGMENTS} fragments")
 
 
-def _by_frame(stream: BinaryIO, items: list[Piece], n_frames: int) -> tuple[tuple[Piece, ...], ...]:
-    """The fragments of each frame: by the offset table, else one for each frame, else all for the only frame."""
+def _by_end(stream: BinaryIO, fragments: list[Piece]) -> tuple[tuple[Piece, ...], ...]:
+    """The fragments of each frame, which ends where one ends with an end mark and the next begins with a start mark."""
+    frames: list[list[Piece]] = [[]]
+    ended = False
+    for place, n_bytes in fragments:
+        stream.seek(place)
+        if ended and stream.read(2) in FRAME_STARTS:
+            frames.append([])
+        frames[-1].append((place, n_bytes))
+        n_last = min(n_bytes, MOST_PADDING)
+        stream.seek(place + n_bytes - n_last)
+        ended = stream.read(n_last).rstrip(PADDING).endswith(FRAME_END)
+    return tuple(tuple(frame) for frame in frames)
+
+
+def _by_frame(stream: BinaryIO, items: list[Piece], layout: Layout) -> tuple[tuple[Piece, ...], ...]:
+    """The fragments of each frame: by the offset table, else one for each frame, else by the end marks of frames."""
+    n_frames = layout.n_frames
     if len(items) < 2:
         raise RefusedPicture("fragments-contradict", "it holds no compressed frame")
     (table, n_bytes), fragments = items[0], items[1:]
     if n_bytes == 0:
-        if n_frames == 1:
-            return (tuple(fragments),)
         if len(fragments) == n_frames:
             return tuple((fragment,) for fragment in fragments)
+        found = (tuple(fragments),) if layout.syntax == RLELossless else _by_end(stream, fragments)
+        if len(found) == n_frames:
+            return found
         raise RefusedPicture("fragments-contradict", f"{len(fragments)} fragments, no offsets, {n_frames} frames")
     if n_bytes != 4 * n_frames:
         raise RefusedPicture("fragments-contradict", f"{n_bytes // 4} offsets; its numbers say {n_frames} frames")

@@ -1,15 +1,18 @@
 """The bytes of one frame become stored values: grey or palette indices (H, W), or colour (H, W, 3) as it was coded."""
 
+import io
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
-from csasn.decoding.dicom.codestreams import refuse_codestream, shares_chroma
+from csasn.decoding.dicom.codestreams import jpeg_model, refuse_codestream
+from csasn.decoding.dicom.colour_model import refuse_other_model, seen_model
 from csasn.decoding.dicom.layout import PLUGINS, Layout
 from csasn.decoding.dicom.run_length import run_length_decoded
 from csasn.decoding.refused import RefusedPicture
@@ -23,36 +26,32 @@ class Stored:
 
     values: NDArray[Any]
     space: Space
-    dropped: bool = False
-    """Whether something lay beside the stored bits, and was left out."""
+    fixes: tuple[str, ...] = ()
+    """Codes of what was done to this frame."""
 
 
 def decoded(content: bytes, layout: Layout) -> Stored:
-    """One frame from its bytes; RefusedPicture where they are not one whole frame of this layout (undecodable and the
-    codes of `refuse_codestream`).
+    """One frame from its bytes; RefusedPicture where they are not one whole frame of this layout (undecodable,
+    colour-contradicts and the codes of `refuse_codestream`).
     """
+    stored = _stored(content, layout)
+    if stored.space != "L":
+        refuse_other_model(stored.values, stored.space, layout.photometric)
+    return stored
+
+
+def _stored(content: bytes, layout: Layout) -> Stored:
     if layout.native:
         return _stored_bits(_native(content, layout), layout)
     refuse_codestream(content, layout)
     if layout.syntax == RLELossless:
         return _stored_bits(run_length_decoded(content, layout), layout)
-    options: dict[str, Any] = {
-        "rows": layout.rows,
-        "columns": layout.columns,
-        "samples_per_pixel": layout.channels,
-        "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_stored,
-        "number_of_frames": 1,
-        "pixel_representation": int(layout.signed),
-        "planar_configuration": int(layout.planar),
-        "photometric_interpretation": layout.photometric,
-        "pixel_keyword": "PixelData",
-    }
+    says = jpeg_model(content, layout)
     try:
-        decoder, plugin = get_decoder(layout.syntax), PLUGINS[layout.syntax]
-        values, described = decoder.as_array(
-            encapsulate([content]), index=0, raw=True, decoding_plugin=plugin, **options
-        )
+        if says == "RGB" and layout.channels == 3:  # of which the plugin would have luma and chroma made
+            values, said = np.asarray(Image.open(io.BytesIO(content), formats=["JPEG"])), "RGB"
+        else:
+            values, said = _by_plugin(content, layout)
     except MemoryError:
         raise
     except Exception as error:  # hostile bytes make decoders raise nearly anything
@@ -61,8 +60,48 @@ def decoded(content: bytes, layout: Layout) -> Stored:
         raise RefusedPicture("pixel-data-length", f"a frame decodes to {values.shape}")
     if values.max() >> layout.bits_stored > 0:
         raise RefusedPicture("bits-contradict", f"a frame holds values of more than {layout.bits_stored} bits")
-    said = str(described["photometric_interpretation"])
-    return Stored(values=values, space="YCbCr" if shares_chroma(content, layout) else _space(said))
+    fixes: tuple[str, ...] = ("planar-ignored",) if layout.planar and layout.channels == 3 else ()
+    if layout.channels == 1:
+        return Stored(values=values, space=_space(said))
+    if says:
+        return Stored(values=values, space="YCbCr" if says == "YCbCr" else "RGB", fixes=fixes)
+    space = _space(said)
+    if layout.syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) and space == "RGB":
+        space, more = _unmarked(values)
+        fixes += more
+    return Stored(values=values, space=space, fixes=fixes)
+
+
+def _by_plugin(content: bytes, layout: Layout) -> tuple[NDArray[Any], str]:
+    """Values of a compressed frame and the colour model that pydicom takes them for.
+
+    Planar Configuration is always 0: a compressed frame comes by pixel, whatever the file says (PS3.5 8.2).
+    """
+    options: dict[str, Any] = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "samples_per_pixel": layout.channels,
+        "bits_allocated": layout.bits_allocated,
+        "bits_stored": layout.bits_stored,
+        "number_of_frames": 1,
+        "pixel_representation": int(layout.signed),
+        "planar_configuration": 0,
+        "photometric_interpretation": layout.photometric,
+        "pixel_keyword": "PixelData",
+    }
+    decoder, plugin = get_decoder(layout.syntax), PLUGINS[layout.syntax]
+    values, described = decoder.as_array(encapsulate([content]), index=0, raw=True, decoding_plugin=plugin, **options)
+    return values, str(described["photometric_interpretation"])
+
+
+def _unmarked(values: NDArray[Any]) -> tuple[Space, tuple[str, ...]]:
+    """The colour model of a JPEG that its file calls RGB and that says nothing itself: every JPEG library takes such a
+    one for Y'CbCr. The values decide, or nothing does.
+    """
+    seen, share = seen_model(values)
+    if seen is None:
+        raise RefusedPicture("colour-contradicts", f"its file says RGB, as a JPEG without a mark it is Y'CbCr; {share}")
+    return seen, ("read-as-ycbcr",) if seen == "YCbCr" else ()
 
 
 def _space(photometric: str) -> Space:
@@ -93,4 +132,5 @@ def _stored_bits(values: NDArray[Any], layout: Layout) -> Stored:
     spare = layout.bits_allocated - layout.bits_stored
     kept = (values << above) >> spare if spare else values
     dropped = bool(spare) and not np.array_equal(kept << spare - above, values)
-    return Stored(values=kept, space=_space(layout.photometric), dropped=dropped)
+    fixes = ("upper-bits-dropped",) if dropped else ()
+    return Stored(values=kept, space=_space(layout.photometric), fixes=fixes)
