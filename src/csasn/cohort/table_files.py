@@ -36,6 +36,7 @@ class TableFile:
 
     rows: pl.DataFrame
     fixes: tuple[LedgerRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class _Reader(Iterator[list[str]], Protocol):

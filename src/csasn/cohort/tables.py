@@ -19,10 +19,13 @@ from csasn.cohort.rows import (
     offending,
     refuse_shared_hints,
     trimmed,
-    with_keys,
     with_labels,
+    with_nodules,
+    with_sites,
 )
 from csasn.cohort.table_files import read_table
+from csasn.cohort.table_identity import refuse_two_sexes, settled
+from csasn.config import IngestSettings
 from csasn.errors import BadInputError, listing
 
 REQUIRED = ("image_path", "patient_id")
@@ -66,14 +69,20 @@ class TableRows:
     notes: tuple[str, ...] = ()
 
 
-def table_rows(path: Path, columns: Mapping[str, str], words: Vocabulary) -> TableRows:
+def table_rows(
+    path: Path, columns: Mapping[str, str], words: Vocabulary, settings: IngestSettings | None = None
+) -> TableRows:
     """Every row of a table of images with keys, labels, types and paths checked.
 
-    Raises BadInputError, listing every offending row, where any of them is at fault.
+    `settings` say what the user declared of sites and patients. Raises BadInputError, listing every offending row,
+    where any of them is at fault.
     """
     table = read_table(path)
+    settings = settings or IngestSettings()
     rows = trimmed(rename_columns(table.rows, columns, source=path))
-    rows = typed_columns(with_labels(with_keys(rows, path), words, path), source=path)
+    rows, notes = settled(with_sites(rows, path, settings.site), settings, path)
+    rows = typed_columns(with_labels(with_nodules(rows), words, path), source=path)
+    refuse_two_sexes(rows, path)
     refuse_shared_hints(rows, path)
     rows = with_paths(rows, path.parent, path)
     fixes = [
@@ -82,7 +91,7 @@ def table_rows(path: Path, columns: Mapping[str, str], words: Vocabulary) -> Tab
         for item in rows.filter(pl.col(marked))["image_path"].to_list()
     ]
     rows = rows.drop(*FIX_CODES).rename({"sha256": "declared_sha256"}, strict=False)
-    return TableRows(rows=rows, fixes=(*table.fixes, *fixes))
+    return TableRows(rows=rows, fixes=(*table.fixes, *fixes), notes=(*table.notes, *notes))
 
 
 def rename_columns(frame: pl.DataFrame, columns: Mapping[str, str], *, source: Path) -> pl.DataFrame:
