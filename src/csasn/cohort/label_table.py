@@ -78,6 +78,7 @@ class LabelTable:
     labels: Mapping[tuple[str, str, str], tuple[Label, ...]]
     """By key column, key and, where the row names it, the issuer of the patient_id."""
     found: set[int] = field(default_factory=set)
+    notes: tuple[str, ...] = ()
 
     def find(self, identity: Identity, path: str) -> Label | None:
         """The label of a file, by the most specific key that matches, of a row that contradicts it in no other key."""
@@ -131,7 +132,8 @@ def read_labels(path: Path, columns: Mapping[str, str], words: Vocabulary, site:
     wrong = [f"{name!r}{did_you_mean(name, known)}" for name in columns if name not in known]
     if wrong:
         raise BadInputError(f"A label table's column mapping knows {', '.join(known)}. Received:\n{listing(wrong)}")
-    frame = read_table(path).rows
+    table = read_table(path)
+    frame = table.rows
     places = {name: columns.get(name, name) for name in known}
     missing = [f"{places[name]!r} for {name}" for name in columns if places[name] not in frame.columns]
     keys = [name for name in KEYS if places[name] in frame.columns]
@@ -147,7 +149,7 @@ def read_labels(path: Path, columns: Mapping[str, str], words: Vocabulary, site:
     rows = typed_columns(with_labels(rows, words, path), source=path)
     labels = _by_key(rows, keys, path)
     _refuse_two_sexes(labels, path)
-    return LabelTable(source=path, labels=MappingProxyType(labels))
+    return LabelTable(source=path, labels=MappingProxyType(labels), notes=table.notes)
 
 
 def _by_key(rows: pl.DataFrame, keys: list[str], path: Path) -> dict[tuple[str, str, str], tuple[Label, ...]]:

@@ -93,7 +93,7 @@ class Door:
     def notes(self) -> tuple[str, ...]:
         """What the certificate says about labels without files and ids at several sites."""
         several = sorted(", ".join(sorted(keys)) for keys in self.seen.values() if len(keys) > 1)
-        notes = list(self.people.notes)
+        notes = [*self.labels.notes, *self.people.notes]
         notes += [f"One patient id at several sites, kept apart as possibly one person: {keys}." for keys in several]
         if unmatched := self.labels.unmatched():
             shown = ", ".join(map(str, unmatched[:20])) + (" ..." if len(unmatched) > 20 else "")

@@ -33,11 +33,12 @@ def every_row(found: Iterable[tuple[int, str]], source: Path) -> str:
         lines_of.setdefault(what, []).append(line)
     unit = _unit(source)
     return "\n".join(
-        f"  - {unit}{'s' if len(lines) > 1 else ''} {_ranges(lines)}: {what}" for what, lines in lines_of.items()
+        f"  - {unit}{'s' if len(lines) > 1 else ''} {row_ranges(lines)}: {what}" for what, lines in lines_of.items()
     )
 
 
-def _ranges(lines: list[int]) -> str:
+def row_ranges(lines: list[int]) -> str:
+    """Numbers of rows, neighbours joined: 3, 7-9."""
     runs: list[list[int]] = []
     for line in sorted(lines):
         if runs and line == runs[-1][1] + 1:
