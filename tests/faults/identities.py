@@ -1,13 +1,14 @@
-"""Faults 116 to 125: who is who, in tables, class folders, public layouts and PACS exports."""
+"""Faults 116 to 128: who is who, in tables, class folders, public layouts and PACS exports."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from csasn.config import IngestSettings
 from tests.faults.encoders import png
 from tests.faults.fault import Fault
-from tests.faults.manifests import NAMES, both, put, table
+from tests.faults.manifests import NAMES, both, put, raw, table, text_of
 from tests.faults.objects import made
 from tests.faults.sources import GREY, SOUND, SOUND_EXPORT, SOUND_FIXES, WHOLE, export_of, folder_of, one_object
 
@@ -215,4 +216,48 @@ COUNTED_ALIKE = (
                  NAMES[5]: ("site-normalised", "space-trimmed")}),
 )  # fmt: skip
 
-FAULTS = (*TWO_KEYS, *ONE_KEY_OF_TWO, *NOBODY, *TWO_ROWS, *PARTLY_FILLED, *SPELT, *COUNTED_ALIKE)
+
+def partitions(name: str, level: str, *, used: bool = False) -> Fault:
+    """Class folders with one more level of folders in a class."""
+    files = {f"PTC/{level}/x.png": png(GREY[:, ::-1])}
+    return Fault(
+        number=127,
+        name=name,
+        make=folder_of(files),
+        used=(*SOUND, *files) if used else (),
+        aborts=() if used else ("named after partitions", f"PTC/{level}".split("/p9/")[0], "split_hint", "Nothing was"),
+    )
+
+
+def decomposed(folder: Path) -> None:
+    """A picture whose name the disk has decomposed."""
+    (folder / "images/0.png").rename(folder / "images/Ne\u0301e.png")
+
+
+PARTITION_FOLDERS = (
+    partitions("train", "train"),
+    partitions("validation-set", "Validation_set"),
+    partitions("below-patients", "p9/val"),
+    partitions("above-patients", "fold_1"),
+    partitions("a-patient-of-that-beginning", "trainer-7", used=True),
+)
+SPELLINGS = (
+    table(128, "decomposed-on-the-disk", put(image_path="images/N\u00e9e.png")(0), beside=decomposed,
+          used=("images/Ne\u0301e.png", *NAMES[1:]), fixed={"images/Ne\u0301e.png": ("path-normalised",)}),
+    raw(128, "empty-columns-at-the-end",
+        lambda rows: "".join(f"{line},,\n" for line in text_of(rows).splitlines()).encode()),
+    raw(128, "empty-cells-at-the-end-of-rows", lambda rows: text_of(rows).replace("benign\n", "benign,,\n").encode()),
+    raw(128, "title-lines", lambda rows: b"Study of 2024\n\n" + text_of(rows).encode(), aborts=("If it is a title",)),
+    table(128, "na-of-r", both(put(age_years="NA", sex="NA")(0), put(age_years="41", sex="male")(1)),
+          fixed={NAMES[0]: ("na-emptied",)}),
+    table(128, "codes-in-one-message",
+          put(sex="F", laterality="L", age_years="045Y", tirads_level="4A", split_hint="val")(0, 1, 2, 3, 4, 5),
+          aborts=tuple(f"; write {word!r}" for word in ("female", "left", "45", "4", "tuning"))),
+    table(128, "tirads-words", put(tirads_level="TR4")(1), file="t.xlsx", aborts=("row 3: 'TR4'; write '4'",)),
+    table(128, "label-of-ones", put(label="1")(0, 1, 2, 3, 4, 5), aborts=("Then map the column as malignant",)),
+)  # fmt: skip
+
+FAULTS = (
+    *TWO_KEYS, *ONE_KEY_OF_TWO, *NOBODY, *TWO_ROWS, *PARTLY_FILLED, *SPELT, *COUNTED_ALIKE, *PARTITION_FOLDERS,
+    *SPELLINGS,
+)  # fmt: skip

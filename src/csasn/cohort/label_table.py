@@ -20,7 +20,7 @@ from csasn.cohort.rows import (
     with_labels,
 )
 from csasn.cohort.table_files import read_table
-from csasn.cohort.tables import DESCRIPTIONS, LABELS, typed_columns
+from csasn.cohort.tables import DESCRIPTIONS, LABELS, emptied, typed_columns
 from csasn.decoding.dicom.identity import Identity
 from csasn.errors import BadInputError, listing
 
@@ -144,7 +144,7 @@ def read_labels(path: Path, columns: Mapping[str, str], words: Vocabulary, site:
     if missing:
         raise BadInputError(f"{path.name} lacks columns:\n{listing(missing)}\nAdd or map them. {NOTHING_WRITTEN}")
     rows = frame.select([pl.col(old).alias(new) for new, old in places.items() if old in frame.columns] + [LINE])
-    rows = trimmed(rows)
+    rows = emptied(trimmed(rows))
     refuse_partly_filled_sites(rows, path, site)
     rows = typed_columns(with_labels(rows, words, path), source=path)
     labels = _by_key(rows, keys, path)

@@ -179,7 +179,9 @@ def _reading(cells: dict[str, str | None], words: Vocabulary) -> tuple[bool, str
             continue
         found = words.find(text)
         if found is None:
-            return f"{column} {text!r} is unknown{words.suggestion(text)}"
+            truth = truth_of(text) is not None and not text.isalpha()
+            advice = "; is it 1 for malignant? Then map the column as malignant" if truth else words.suggestion(text)
+            return f"{column} {text!r} is unknown{advice}"
         named.append(found)
     if not named:
         unspecific = UNSPECIFIC_MALIGNANT if declared else UNSPECIFIC_BENIGN

@@ -200,13 +200,14 @@ def _text_rows(path: Path, separator: str, encoding: str) -> pl.DataFrame:
     try:
         with path.open(encoding=encoding, newline="") as stream:
             reader = csv.reader(stream, delimiter=separator, strict=True)
-            names = _checked_header(next(reader, []), separator, path)
+            names = _checked_header(_without_empty_end(next(reader, [])), separator, path)
             chunks: list[pl.DataFrame] = []
             ragged: list[tuple[int, str]] = []
             cells: list[list[str]] = []
             lines: list[int] = []
             begun = reader.line_num + 1
-            for row in reader:
+            for line in reader:
+                row = line if len(line) <= len(names) or any(map(str.strip, line[len(names) :])) else line[: len(names)]
                 if len(row) == len(names):
                     cells.append(row)
                     lines.append(begun)
@@ -230,12 +231,23 @@ def _text_rows(path: Path, separator: str, encoding: str) -> pl.DataFrame:
         ) from error
     except OSError as error:
         raise BadInputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    if ragged and len(names) == 1 and not any(map(len, cells)):
+        raise BadInputError(
+            f"A table begins with its header; the first line of {path} is one text, {names[0]!r}, and the rows below "
+            f"have more cells. If it is a title, remove the lines above the header. {NOTHING_WRITTEN}"
+        )
     if ragged:
         raise BadInputError(
             f"Every line of {path} has {len(names)} cells, as its header. These differ:\n{every_row(ragged, path)}\n"
             f"Correct them, or export the table again. {NOTHING_WRITTEN}"
         )
     return pl.concat(chunks)
+
+
+def _without_empty_end(header: list[str]) -> list[str]:
+    """A header without the unnamed columns that spreadsheets leave at its end."""
+    n_named = max((place + 1 for place, name in enumerate(header) if name.strip()), default=len(header))
+    return header[:n_named]
 
 
 def _frame(names: list[str], cells: list[list[str]], lines: list[int]) -> pl.DataFrame:
