@@ -54,6 +54,10 @@ class IngestSettings(Settings):
     """Further non-malignant labels, beside benign and normal."""
     site: str = "site-1"
     """Site of rows that name none."""
+    same_patients: bool = False
+    """Ids that differ only in spelling or issuer, and one id at several sites, are one patient each; else refused."""
+    distinct_sites: bool = False
+    """Each site counts its own patients: one id at two sites is two patients; else refused."""
     dicom: DicomSettings = DicomSettings()
 
 

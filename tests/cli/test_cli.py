@@ -159,6 +159,7 @@ def test_settings_of_the_command_line_stand_above_those_of_the_file(
     seen = []
     monkeypatch.setattr("csasn.runs.create_run", lambda *given: seen.append(given))
     monkeypatch.setattr("csasn.cohort.split.split_run", lambda _: tmp_path)
+    monkeypatch.setattr("csasn.cli.cohort_commands.tell_of_split", lambda _: None)  # there is no run to tell of
     main(["split", "--cohort", "c", "--out", "o", "--config", str(path), "--fit.frozen.epochs", "5"])
     (cohort, out, settings), *more = seen
     assert not more

@@ -105,6 +105,7 @@ def table(
     beside: Callable[[Path], object] = lambda _: None,
     settings: IngestSettings | None = None,
     patients: tuple[str, ...] = (),
+    used: tuple[str, ...] = NAMES,
 ) -> Fault:
     """A fault made by changing the good rows; `beside` puts further things into the folder."""
 
@@ -114,7 +115,9 @@ def table(
         rows = good_rows()
         write_table(folder / file, change(rows) or rows)
 
-    return fault(number, name, make, file=file, aborts=aborts, fixed=fixed, settings=settings, patients=patients)
+    return fault(
+        number, name, make, file=file, aborts=aborts, fixed=fixed, settings=settings, patients=patients, used=used
+    )
 
 
 def raw(
@@ -145,6 +148,7 @@ def fault(
     fixed: Mapping[str, tuple[str, ...]] | None,
     settings: IngestSettings | None = None,
     patients: tuple[str, ...] = (),
+    used: tuple[str, ...] = NAMES,
 ) -> Fault:
     """The record: all six pictures are used unless the table aborts."""
     return Fault(
@@ -153,7 +157,7 @@ def fault(
         make=make,
         source=file,
         settings=settings or IngestSettings(),
-        used=() if aborts else NAMES,
+        used=() if aborts else used,
         fixed=fixed or {},
         patients=patients,
         aborts=aborts and (*aborts, "Nothing was written", "" if number == 50 else file),
@@ -354,7 +358,7 @@ FORMULA_CELLS = tuple(
 )  # fmt: skip
 LINE_BREAK = (
     *(
-    table(67, name, put(**{column: cell})(1), file=file, fixed={file: ("line-break-in-cell",)})
+    table(67, name, put(**{column: cell})(*(range(6) if column == "site" else (1,))), file=file, fixed={file: ("line-break-in-cell",)})
     for name, column, cell, file in (
         ("comment", "comment", "seen twice,\nsee report", "table.csv"),
         ("carriage-return", "comment", "one\r\ntwo", "table.csv"),

@@ -17,6 +17,7 @@ _ROWS, _COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
 # Smooth, unlike its own mirrors, and without anything that looks like a letter.
 GREY: NDArray[np.uint8] = (_ROWS * 3 + _COLUMNS).astype(np.uint8)
 SOUND = {"benign/b/sound.png": png(GREY // 2 + 40), "PTC/p/sound.png": png(GREY[::-1] // 2)}
+SOUND_LABELS = ("benign", "PTC")
 SOUND_EXPORT = ("sound-1.dcm", "sound-2.dcm")
 SOUND_FIXES = ("cropped-to-region",)
 WHOLE = IngestSettings(dicom=DicomSettings(no_region="whole-image", colour_doppler="keep"))
@@ -106,7 +107,13 @@ def export_of(
             )
         for name, content in files.items():
             placed(folder / "source" / name, content)
-        rows = [*labels, {"patient_id": "SOUND0", "label": "benign"}, {"patient_id": "SOUND1", "label": "PTC"}]
+        sited = (
+            {"site": "north"} if any("site" in row for row in labels) else {}
+        )  # every row names a site, or none does
+        rows = [
+            *labels,
+            *({"patient_id": f"SOUND{n}", "label": label, **sited} for n, label in enumerate(SOUND_LABELS)),
+        ]
         names = list(dict.fromkeys(name for row in rows for name in row))
         with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=names, restval="")

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def ultrasound(
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = ULTRASOUND
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = "2.25.1"
     ds.file_meta.TransferSyntaxUID = transfer_syntax
-    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.PatientID, ds.Modality = "2.25.2", "2.25.3", patient_id, "US"
+    person = zlib.crc32(f"{tags.get('IssuerOfPatientID', '')}|{tags.get('PatientID', patient_id)}".encode())
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = f"2.25.2{person}", f"2.25.3{person}"  # of one patient alone
+    ds.PatientID, ds.Modality = patient_id, "US"
     ds.Rows, ds.Columns = loop.shape[1:3]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = channels, photometric
     if channels == 3:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import tyro
 
 from csasn.cli.bars import Bars
-from csasn.cli.outcome import EXIT_ITEMS_SET_ASIDE, EXIT_REFUSED, tell_origin, wrote
+from csasn.cli.outcome import EXIT_ITEMS_SET_ASIDE, EXIT_REFUSED, tell_findings, tell_of_split, tell_origin, wrote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,7 @@ class Ingest:
         if result.fixes:
             print("Fixed: " + ", ".join(f"{count} {code}" for code, count in result.fixes.items()) + ".")
         tell_origin(self.out)
+        tell_findings(self.out)
         wrote("cohort", self.out)
         if not result.refusals:
             return 0
@@ -150,4 +151,7 @@ class Split:
         from csasn.cohort.split import split_run
         from csasn.runs import create_run
 
-        return wrote("split", split_run(create_run(self.cohort, self.out, self.settings)))
+        run = create_run(self.cohort, self.out, self.settings)
+        written = split_run(run)
+        tell_of_split(run)
+        return wrote("split", written)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import tyro
 
 from csasn.cli.bars import Bars
-from csasn.cli.outcome import tell_weights, wrote
+from csasn.cli.outcome import tell_of_split, tell_weights, wrote
 from csasn.errors import BadInputError, StoppedError
 
 
@@ -208,6 +208,8 @@ class Run:
                 written = stage(name)(run, bars)
             print(f"{name}: {time.perf_counter() - started:.0f} s, wrote {written}")
             tell_weights(run, name)
+            if name == "split":
+                tell_of_split(run)
         return wrote("report", run.path("report.html"))
 
 

@@ -1,6 +1,7 @@
 """A tree of class folders becomes cohort rows; every file below it is a row or a refusal."""
 
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 import polars as pl
@@ -10,6 +11,11 @@ from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.names import IMAGE_FOLDERS, LITTER_FOLDERS, MaskNames, is_litter
 from csasn.cohort.rows import DEFAULT_SITE, NOTHING_WRITTEN
 from csasn.errors import BadInputError, listing
+
+PARTITION_NAME = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev|tuning|hold[ _-]?out)([ _-]?(set|data|images?|split))?"
+    r"|(fold|split|cv)[ _-]?\d+"
+)
 
 
 def class_folders(source: Path, words: Vocabulary) -> dict[str, str]:
@@ -30,6 +36,7 @@ def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[Le
     rows: list[dict[str, object]] = []
     refused: list[LedgerRow] = []
     paths, unreadable = files_below(source)
+    _refuse_partition_folders(paths)
     refused += [
         LedgerRow(item=_shown(name), code="unreadable", reason="the folder cannot be read") for name in unreadable
     ]
@@ -57,6 +64,23 @@ def folder_rows(source: Path, words: Vocabulary) -> tuple[pl.DataFrame, tuple[Le
             f"The class folders of {source} hold no picture (files found: {len(paths)}). {NOTHING_WRITTEN}"
         )
     return pl.DataFrame(rows, infer_schema_length=None), tuple(refused), _notes(rows)
+
+
+def _refuse_partition_folders(paths: list[PurePosixPath]) -> None:
+    """Raise BadInputError for folders train, val or test inside a class: a patient's name would be taken from them."""
+    found = {
+        str(PurePosixPath(*path.parts[: place + 1]))
+        for path in paths
+        for place, name in enumerate(path.parts[:-1])
+        if place and PARTITION_NAME.fullmatch(name.casefold())
+    }
+    if found:
+        raise BadInputError(
+            "Inside a class folder lie pictures or patient folders, so that a partition is not taken for one patient. "
+            f"These folders are named after partitions:\n{listing([_shown(name) for name in sorted(found)])}\n"
+            "Write a table with the columns image_path, patient_id, label and split_hint (train, tuning, test), or "
+            f"move the pictures up. {NOTHING_WRITTEN}"
+        )
 
 
 def _notes(rows: list[dict[str, object]]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -103,12 +103,12 @@ def ingest(
         items = _with_owners([_item(row, found, scratch, settings, door) for row in found.rows.iter_rows(named=True)])
         intake = Intake(ledger=list(found.refused))
         readings = each_in_workers(read_item, items, workers=workers or default_workers(), progress=progress)
-        for row, item, reading in zip(found.rows.iter_rows(named=True), items, readings, strict=True):
+        decided = readings if door is None else _decided(readings, found, door)
+        for row, item, reading in zip(found.rows.iter_rows(named=True), items, decided, strict=True):
             _take_in(intake, row, item, reading, door)
         _without_repeats(intake)
         _refuse_nothing_left(intake)
-        _drop_unused_pictures(scratch, intake.rows)
-        _drop_unused_fixes(intake)
+        _drop_unused(scratch, intake)
         rows = with_subtypes(pl.DataFrame(intake.rows, infer_schema_length=None))
         certificate = write_cohort(
             scratch,
@@ -131,6 +131,14 @@ def ingest(
     )
 
 
+def _decided(readings: Iterable[Reading | Lost], found: Source, door: Door) -> Iterator[Reading | Lost]:
+    """The readings of an export after who is who was decided over all of them: no patient has a pseudonym before."""
+    kept = list(readings)
+    paths = map(str, found.rows["image_path"])
+    door.decide((path, each) for path, each in zip(paths, kept, strict=True) if isinstance(each, Reading))
+    return iter(kept)
+
+
 def _open_door(
     labels: Path | None, private: Path | None, out: Path, source: Path, settings: IngestSettings, words: Vocabulary
 ) -> Door:
@@ -141,7 +149,9 @@ def _open_door(
             "accession_number, study_instance_uid, ..., and label)."
         )
     pseudonyms = open_pseudonyms(private, out, source)
-    return Door(labels=read_labels(labels, settings.columns, words), pseudonyms=pseudonyms, site=settings.site)
+    return Door(
+        labels=read_labels(labels, settings.columns, words, settings.site), pseudonyms=pseudonyms, settings=settings
+    )
 
 
 def _by_code(ledger: Iterable[LedgerRow], outcome: str) -> dict[str, int]:
@@ -287,6 +297,12 @@ def _refuse_nothing_left(intake: Intake) -> None:
             f"{listing([f'{code}: {n}' for code, n in codes])}\n"
             f"The codes are explained in docs/reference/ledger.md. {NOTHING_WRITTEN}"
         )
+
+
+def _drop_unused(folder: Path, intake: Intake) -> None:
+    """What belongs to items of which nothing was used leaves the cohort and the ledger again."""
+    _drop_unused_pictures(folder, intake.rows)
+    _drop_unused_fixes(intake)
 
 
 def _drop_unused_pictures(folder: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -1,6 +1,7 @@
 """How a source is laid out is told from what lies there, and each layout becomes the same kind of rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ from csasn.cohort.pacs import holds_dicom
 from csasn.cohort.published import PUBLISHED
 from csasn.cohort.rows import DEFAULT_SITE
 from csasn.cohort.source import Source
+from csasn.cohort.table_identity import settled
 from csasn.cohort.tables import table_rows
 from csasn.config import IngestSettings
 from csasn.errors import BadInputError, listing
@@ -65,11 +67,12 @@ def read_source(source: Path, layout: str, settings: IngestSettings, words: Voca
         published = PUBLISHED[layout]
         if not source.is_dir() or not published.recognised(source):
             raise BadInputError(f"{source} does not have the layout {layout}: {published.title}.")
-        return published.source(source, words)
+        return _settled(published.source(source, words), settings, source)
     if layout == "folders":
         rows, refused, notes = folder_rows(source, words)
-        return Source(rows=_at_site(rows, settings), root=source, layout=layout, refused=refused, notes=notes)
-    table = table_rows(source, settings.columns, words)
+        found = Source(rows=_at_site(rows, settings), root=source, layout=layout, refused=refused, notes=notes)
+        return _settled(found, settings, source)
+    table = table_rows(source, settings.columns, words, settings)
     return Source(
         rows=_at_site(table.rows, settings),
         root=source.parent,
@@ -77,6 +80,11 @@ def read_source(source: Path, layout: str, settings: IngestSettings, words: Voca
         refused=table.fixes,
         notes=table.notes,
     )
+
+
+def _settled(found: Source, settings: IngestSettings, source: Path) -> Source:
+    rows, notes = settled(found.rows, settings, source)
+    return replace(found, rows=rows, notes=(*found.notes, *notes))
 
 
 def _at_site(rows: pl.DataFrame, settings: IngestSettings) -> pl.DataFrame:

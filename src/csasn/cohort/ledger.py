@@ -25,6 +25,7 @@ FIXES = {
     "label-normalised": "its label was spelt otherwise than its class, in case, space or width",
     "site-normalised": "its site was spelt otherwise than in most rows, in case, space or width",
     "space-trimmed": "space around cells of its row was left out",
+    "na-emptied": "NA in a column that is no key was read as an empty cell",
     "text-recoded": "the table has a byte order mark or is UTF-16 or UTF-32, and was read as such",
     "line-break-in-cell": "the table has line breaks within quoted cells, which were read as parts of them",
     "cropped-to-region": "cropped to the B-mode ultrasound region",

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -105,7 +106,17 @@ def _plain(cells: pl.Series, root: Path, tree: Tree) -> pl.Series:
     if loose.any():
         parts = cells.str.split("/").list.eval(pl.element().filter(~pl.element().is_in(["", "."]))).list.join("/")
         cells = pl.select(pl.when(loose).then(parts.replace("", ".")).otherwise(cells)).to_series()
+    beyond = (~cells.str.contains(r"^[\x00-\x7f]*$")).fill_null(value=False)
+    if beyond.any():  # a Mac may keep a name in another Unicode form than the table has it
+        found = [_on_disk(path, tree) if here else path for here, path in zip(beyond, cells, strict=True)]
+        cells = pl.Series(found, dtype=pl.String)
     return cells.alias(name)
+
+
+def _on_disk(path: str, tree: Tree) -> str:
+    """A path as the disk has it: composed or decomposed, where only that is there."""
+    forms = (path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))
+    return next((form for form in forms if tree.exists(form)), path)
 
 
 def _refuse_repeated(rows: pl.DataFrame, source: Path) -> None:

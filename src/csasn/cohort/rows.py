@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from csasn.cohort.identity import nobodies, nobody
 from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabulary, spelling, truth_of
 from csasn.errors import BadInputError
 
@@ -12,8 +13,6 @@ LINE = "_line"
 DEFAULT_SITE = "site-1"
 NOTHING_WRITTEN = "Nothing was written."
 KEYS = ("site", "patient_id", "nodule_id")
-# What other programs write for an empty cell: as a key it would make one patient of many.
-PLACEHOLDERS = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "--", "?", "unknown")
 # Boolean columns that say which rows were put in order, and the ledger's code of it.
 TRIMMED, LABEL_FIXED, SITE_FIXED, PATH_FIXED = "_trimmed", "_label_fixed", "_site_fixed", "_path_fixed"
 
@@ -34,11 +33,12 @@ def every_row(found: Iterable[tuple[int, str]], source: Path) -> str:
         lines_of.setdefault(what, []).append(line)
     unit = _unit(source)
     return "\n".join(
-        f"  - {unit}{'s' if len(lines) > 1 else ''} {_ranges(lines)}: {what}" for what, lines in lines_of.items()
+        f"  - {unit}{'s' if len(lines) > 1 else ''} {row_ranges(lines)}: {what}" for what, lines in lines_of.items()
     )
 
 
-def _ranges(lines: list[int]) -> str:
+def row_ranges(lines: list[int]) -> str:
+    """Numbers of rows, neighbours joined: 3, 7-9."""
     runs: list[list[int]] = []
     for line in sorted(lines):
         if runs and line == runs[-1][1] + 1:
@@ -66,26 +66,42 @@ def trimmed(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.any_horizontal(cells.is_not_null())).with_columns(pl.col(TRIMMED).fill_null(value=False))
 
 
-def with_keys(rows: pl.DataFrame, source: Path) -> pl.DataFrame:
-    """Rows with site and nodule keys filled in; a given nodule_id becomes unique across patients.
+def with_sites(rows: pl.DataFrame, source: Path, site: str = DEFAULT_SITE) -> pl.DataFrame:
+    """Rows whose keys are there, with `site` where none is named.
 
     Sites whose names differ in case or space alone are one, by the name that most rows have; `_site_fixed` marks the
-    others. Raises BadInputError where image_path or patient_id is empty, or a key is a placeholder for an empty cell
-    or holds an invisible character.
+    others. Raises BadInputError where image_path or patient_id is empty, where a key is a placeholder for an empty cell
+    or holds an invisible character, and where some rows name a site and others do not, unless `site` is declared.
     """
     _refuse_empty(rows, source)
     for key in (name for name in KEYS if name in rows.columns):
         invisible = rows.filter(pl.col(key).str.contains(r"\p{Cf}"))
         offending(invisible, key, f"{key} is visible text, so that one key is not taken for two", source)
-    site = pl.col("site") if "site" in rows.columns else pl.lit(None, dtype=pl.String)
-    rows = rows.with_columns(site=site.fill_null(DEFAULT_SITE))
+    refuse_partly_filled_sites(rows, source, site)
+    named = pl.col("site") if "site" in rows.columns else pl.lit(None, dtype=pl.String)
+    rows = rows.with_columns(site=named.fill_null(site))
     name_of = _site_names(rows)
+    return rows.with_columns(pl.col("site").replace(name_of), pl.col("site").is_in(list(name_of)).alias(SITE_FIXED))
+
+
+def with_nodules(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with a nodule_id that is unique across patients; one that names none is its patient's."""
     nodule = pl.col("nodule_id") if "nodule_id" in rows.columns else pl.lit(None, dtype=pl.String)
-    return rows.with_columns(
-        pl.col("site").replace(name_of),
-        pl.col("site").is_in(list(name_of)).alias(SITE_FIXED),
-        nodule_id=pl.coalesce(pl.format("{}/{}", "patient_id", nodule), "patient_id"),
-    )
+    return rows.with_columns(nodule_id=pl.coalesce(pl.format("{}/{}", "patient_id", nodule), "patient_id"))
+
+
+def refuse_partly_filled_sites(rows: pl.DataFrame, source: Path, site: str) -> None:
+    """Raise BadInputError where some rows name a site and others none: merged cells leave all but the first empty."""
+    if "site" not in rows.columns or site != DEFAULT_SITE:
+        return
+    without = rows.filter(pl.col("site").is_null())
+    if not without.is_empty() and without.height < rows.height:
+        found = every_row(((line, "site is empty") for line in without[LINE]), source)
+        raise BadInputError(
+            f"Every row names its site, or none does, so that no row stands under a site that nobody gave it. In "
+            f"{source}:\n{found}\nFill them in (in a workbook, take merged cells apart), or name the site of these "
+            f"rows with --site. {NOTHING_WRITTEN}"
+        )
 
 
 def _refuse_empty(rows: pl.DataFrame, source: Path) -> None:
@@ -93,7 +109,9 @@ def _refuse_empty(rows: pl.DataFrame, source: Path) -> None:
     for name in ("image_path", *KEYS):
         if name not in rows.columns:
             continue
-        empty = pl.col(name).str.to_lowercase().is_in(PLACEHOLDERS)
+        cells = rows[name].drop_nulls().unique().to_list() if name != "image_path" else []
+        nameless = nobodies(cells) if name == "patient_id" else {cell for cell in cells if nobody(cell, person=False)}
+        empty = pl.col(name).is_in(list(nameless))
         if name in ("image_path", "patient_id"):
             empty = empty.fill_null(value=True)
         for line, cell in rows.filter(empty).select(LINE, name).iter_rows():
@@ -161,7 +179,9 @@ def _reading(cells: dict[str, str | None], words: Vocabulary) -> tuple[bool, str
             continue
         found = words.find(text)
         if found is None:
-            return f"{column} {text!r} is unknown{words.suggestion(text)}"
+            truth = truth_of(text) is not None and not text.isalpha()
+            advice = "; is it 1 for malignant? Then map the column as malignant" if truth else words.suggestion(text)
+            return f"{column} {text!r} is unknown{advice}"
         named.append(found)
     if not named:
         unspecific = UNSPECIFIC_MALIGNANT if declared else UNSPECIFIC_BENIGN

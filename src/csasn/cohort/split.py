@@ -172,6 +172,18 @@ def pairs_of(certificate: Mapping[str, object]) -> list[tuple[str, str]]:
     return [(str(pair["first"]), str(pair["second"])) for pair in found if not pair["same_patient"]]
 
 
+def ignored_partitions(manifest: pl.DataFrame, settings: SplitSettings) -> str | None:
+    """What is given up where the source declares partitions and the scheme deals its own; None where nothing is."""
+    declared = manifest["split_hint"].drop_nulls() if "split_hint" in manifest.columns else pl.Series(dtype=pl.String)
+    if settings.scheme == "holdout" or declared.is_empty():
+        return None
+    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(declared.to_list()).items()))
+    return (
+        f"The source declares partitions (split_hint, images: {counts}); the scheme {settings.scheme} does not keep "
+        "them: images declared as test are learned from in other folds. Choose --split.scheme holdout to keep them."
+    )
+
+
 def _rows(found: object) -> list[object]:
     return found if isinstance(found, list) else [found]
 

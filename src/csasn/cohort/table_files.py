@@ -2,9 +2,8 @@
 
 import codecs
 import csv
-import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +11,8 @@ from typing import Protocol
 import polars as pl
 
 from csasn.cohort.ledger import LedgerRow, fixed_row
-from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row
+from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row, row_ranges
+from csasn.cohort.workbook_cells import SheetFacts, sheet_facts
 from csasn.errors import BadInputError, listing
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".parquet": None}
@@ -26,7 +26,6 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
-ERROR_CELL = re.compile(rb'<c\b[^>]*\br="([A-Z]+\d+)"[^>]*\bt="e"')
 CHUNK_ROWS = 50_000  # rows of text held as Python objects at once
 
 
@@ -36,6 +35,7 @@ class TableFile:
 
     rows: pl.DataFrame
     fixes: tuple[LedgerRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class _Reader(Iterator[list[str]], Protocol):
@@ -52,12 +52,13 @@ def read_table(path: Path) -> TableFile:
         raise BadInputError(f"A table is a file; there is none at {path}.")
     suffix = path.suffix.lower()
     fixes: list[str] = []
+    notes: tuple[str, ...] = ()
     if suffix not in (*SUFFIXES, *SHEETS):
         raise BadInputError(
             f"A table ends in {', '.join((*SUFFIXES, *SHEETS))}; received {path.name}. Export it as one of these."
         )
     if suffix in SHEETS:
-        rows = _sheet_rows(path)
+        rows, notes = _sheet_rows(path)
     elif (separator := SUFFIXES[suffix]) is None:
         rows = _parquet_rows(path)
     else:
@@ -76,7 +77,7 @@ def read_table(path: Path) -> TableFile:
         )
     if rows.select(pl.any_horizontal(cells.str.contains(r"[\r\n]")).any()).item():
         fixes.append("line-break-in-cell")
-    return TableFile(rows=rows, fixes=tuple(fixed_row(path.name, code) for code in fixes))
+    return TableFile(rows=rows, fixes=tuple(fixed_row(path.name, code) for code in fixes), notes=notes)
 
 
 def _parquet_rows(path: Path) -> pl.DataFrame:
@@ -93,8 +94,8 @@ def _parquet_rows(path: Path) -> pl.DataFrame:
     return frame.cast(pl.String).rename(dict(zip(frame.columns, names, strict=True))).with_row_index(LINE, offset=1)
 
 
-def _sheet_rows(path: Path) -> pl.DataFrame:
-    """The one sheet of a workbook that is not empty, as text; its first filled row is the header."""
+def _sheet_rows(path: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The one visible sheet of a workbook that is not empty, as text, and notes; its first filled row is the header."""
     try:
         sheets = pl.read_excel(
             path,
@@ -109,16 +110,51 @@ def _sheet_rows(path: Path) -> pl.DataFrame:
         raise BadInputError(
             f"{path} is not a readable workbook ({type(error).__name__}): save it again. {NOTHING_WRITTEN}"
         ) from error
+    facts = _facts_of(path)
     filled = {name: sheet for name, sheet in sheets.items() if not sheet.is_empty()}
     if not filled:
         raise BadInputError(f"A table begins with a header; {path} has none in any of its sheets. {NOTHING_WRITTEN}")
-    if len(filled) > 1:
+    shown = [name for name in filled if name not in facts or not facts[name].hidden]
+    if len(filled) > 1 and len(shown) != 1:
+        names = [f"{name}{'' if name in shown else ' (hidden)'}" for name in filled]
         raise BadInputError(
-            f"A table is one sheet; {path} has {len(filled)} that are not empty:\n{listing(list(filled))}\n"
+            f"A table is one sheet; {path} has {len(filled)} that are not empty:\n{listing(names)}\n"
             f"Save the right one as a workbook of its own. {NOTHING_WRITTEN}"
         )
-    _refuse_error_cells(path)
-    sheet = next(iter(filled.values())).cast(pl.String).with_row_index(LINE, offset=1)
+    name = shown[0] if shown else next(iter(filled))
+    _refuse_doubtful_cells(path, [each for sheet, each in facts.items() if sheet == name or not each.hidden])
+    notes = _hidden_notes(name, [each for each in filled if each != name], facts)
+    return _named_rows(path, filled[name]), notes
+
+
+def _facts_of(path: Path) -> dict[str, SheetFacts]:
+    try:
+        return sheet_facts(path)
+    except (ValueError, SyntaxError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise BadInputError(
+            f"{path} is not a readable workbook ({type(error).__name__}): save it again. {NOTHING_WRITTEN}"
+        ) from error
+
+
+def _hidden_notes(name: str, left_out: list[str], facts: Mapping[str, SheetFacts]) -> tuple[str, ...]:
+    """What the certificate says of hidden sheets and rows."""
+    notes = []
+    if left_out:
+        notes.append(f"{len(left_out)} hidden sheets of the workbook were left out; the visible one was read.")
+    if name in facts and facts[name].hidden:
+        notes.append("The only filled sheet of the workbook is hidden; it was read.")
+    rows = facts[name].hidden_rows if name in facts else []
+    if rows:
+        notes.append(
+            f"{len(rows)} rows are hidden in the workbook (by hand or by a filter) and were read like all others: "
+            f"{row_ranges(rows)}. Delete them where they are not meant."
+        )
+    return tuple(notes)
+
+
+def _named_rows(path: Path, sheet: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a sheet under the names of its first filled row."""
+    sheet = sheet.cast(pl.String).with_row_index(LINE, offset=1)
     sheet = sheet.filter(pl.any_horizontal(pl.all().exclude(LINE).str.contains(r"\S")))
     header = [(cell or "").strip() for cell in sheet.row(0)[1:]] if not sheet.is_empty() else []
     n_named = max((place + 1 for place, name in enumerate(header) if name), default=0)
@@ -129,18 +165,19 @@ def _sheet_rows(path: Path) -> pl.DataFrame:
     return sheet[1:, : n_named + 1].rename(dict(zip(sheet.columns[1 : n_named + 1], names, strict=True)))
 
 
-def _refuse_error_cells(path: Path) -> None:
-    """Raise BadInputError where a cell of an Excel workbook is an error (#N/A, #REF!): it would be read as empty."""
-    if path.suffix.lower() not in (".xlsx", ".xlsm"):
-        return
-    with zipfile.ZipFile(path) as archive:
-        sheets = [name for name in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name)]
-        wrong = [cell.decode() for name in sheets for cell in ERROR_CELL.findall(archive.read(name))]
-    if wrong:
+def _refuse_doubtful_cells(path: Path, sheets: Iterable[SheetFacts]) -> None:
+    """Raise BadInputError for cells that failed, which would be read as empty, and for one id as text and as number."""
+    sheets = list(sheets)
+    if wrong := [cell for sheet in sheets for cell in sheet.wrong]:
         every = "\n".join(f"  - cell {cell}" for cell in wrong)
         raise BadInputError(
             f"Every cell of a table has a value or is empty. These of {path} are errors (#N/A, #REF!, ...):\n{every}\n"
-            f"Correct or empty them. {NOTHING_WRITTEN}"
+            f"Correct or empty them, and let the program that made the file compute it. {NOTHING_WRITTEN}"
+        )
+    if twofold := [each for sheet in sheets for each in sheet.twofold()]:
+        raise BadInputError(
+            f"A column holds an id in one form, so that 0012 as text and 12 shown as 0012 are not two. In {path}:\n"
+            f"{listing(twofold)}\nFormat the column as text and enter these ids again. {NOTHING_WRITTEN}"
         )
 
 
@@ -163,13 +200,14 @@ def _text_rows(path: Path, separator: str, encoding: str) -> pl.DataFrame:
     try:
         with path.open(encoding=encoding, newline="") as stream:
             reader = csv.reader(stream, delimiter=separator, strict=True)
-            names = _checked_header(next(reader, []), separator, path)
+            names = _checked_header(_without_empty_end(next(reader, [])), separator, path)
             chunks: list[pl.DataFrame] = []
             ragged: list[tuple[int, str]] = []
             cells: list[list[str]] = []
             lines: list[int] = []
             begun = reader.line_num + 1
-            for row in reader:
+            for line in reader:
+                row = line if len(line) <= len(names) or any(map(str.strip, line[len(names) :])) else line[: len(names)]
                 if len(row) == len(names):
                     cells.append(row)
                     lines.append(begun)
@@ -193,12 +231,23 @@ def _text_rows(path: Path, separator: str, encoding: str) -> pl.DataFrame:
         ) from error
     except OSError as error:
         raise BadInputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    if ragged and len(names) == 1 and not any(map(len, cells)):
+        raise BadInputError(
+            f"A table begins with its header; the first line of {path} is one text, {names[0]!r}, and the rows below "
+            f"have more cells. If it is a title, remove the lines above the header. {NOTHING_WRITTEN}"
+        )
     if ragged:
         raise BadInputError(
             f"Every line of {path} has {len(names)} cells, as its header. These differ:\n{every_row(ragged, path)}\n"
             f"Correct them, or export the table again. {NOTHING_WRITTEN}"
         )
     return pl.concat(chunks)
+
+
+def _without_empty_end(header: list[str]) -> list[str]:
+    """A header without the unnamed columns that spreadsheets leave at its end."""
+    n_named = max((place + 1 for place, name in enumerate(header) if name.strip()), default=len(header))
+    return header[:n_named]
 
 
 def _frame(names: list[str], cells: list[list[str]], lines: list[int]) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Whose picture a DICOM file is: what no cohort may hold, kept apart so that it is seen where it goes."""
 
+import unicodedata
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,11 +24,13 @@ class Identity:
     series_instance_uid: str
     sop_instance_uid: str
     accession_number: str
+    birth_date: str = ""
+    sex: str = ""
 
 
 def identity_of(dataset: Dataset) -> Identity:
     """The identifiers of a file; RefusedPicture with no-patient-id where its patient has none."""
-    patient_id = text_of(dataset, "PatientID")
+    patient_id = unicodedata.normalize("NFC", text_of(dataset, "PatientID"))
     if not any(map(str.isalnum, patient_id)):  # blank, or signs alone that stand for nothing
         raise RefusedPicture("no-patient-id", "files without a patient are never put under one shared blank patient")
     return Identity(
@@ -37,6 +40,8 @@ def identity_of(dataset: Dataset) -> Identity:
         series_instance_uid=text_of(dataset, "SeriesInstanceUID"),
         sop_instance_uid=text_of(dataset, "SOPInstanceUID"),
         accession_number=text_of(dataset, "AccessionNumber"),
+        birth_date=text_of(dataset, "PatientBirthDate"),
+        sex=text_of(dataset, "PatientSex"),
     )
 
 
