@@ -358,7 +358,8 @@ FORMULA_CELLS = tuple(
 )  # fmt: skip
 LINE_BREAK = (
     *(
-    table(67, name, put(**{column: cell})(*(range(6) if column == "site" else (1,))), file=file, fixed={file: ("line-break-in-cell",)})
+    table(67, name, put(**{column: cell})(*(range(6) if column == "site" else (1,))), file=file,
+          fixed={file: ("line-break-in-cell",)})
     for name, column, cell, file in (
         ("comment", "comment", "seen twice,\nsee report", "table.csv"),
         ("carriage-return", "comment", "one\r\ntwo", "table.csv"),
