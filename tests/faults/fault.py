@@ -37,6 +37,8 @@ class Fault:
     tolerance: int = 0
     masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Items whose mask matters -> where the nodule is (H, W), computed without the project's reader."""
+    spacing_mm: Mapping[str, float | None] = field(default_factory=dict)
+    """Items whose mm per pixel matter -> `pixel_spacing_mm` of the manifest."""
     patients: tuple[str, ...] = ()
     """Where set, `patient_id` of the manifest, row by row."""
     aborts: tuple[str, ...] = ()

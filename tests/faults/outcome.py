@@ -126,6 +126,7 @@ def _compared(fault: Fault, folder: Path, result: IngestResult, log: Path) -> Ou
     ]
     pixels = [wrong for item, expected in fault.pixels.items() if (wrong := _pixels(used.get(item), expected, fault))]
     pixels += [wrong for item, inside in fault.masks.items() if (wrong := _mask(folder, fault, result, item, inside))]
+    pixels += _wrong_spacings(fault, result, originals)
     seconds, peak = _measures(log)
     limits = [f"an item took {seconds:.1f} s"] if seconds > LIMIT_S else []
     limits += [f"an item took {peak >> 20} MiB"] if peak > LIMIT_BYTES else []
@@ -192,6 +193,14 @@ def _certified(path: Path, sha256: str) -> NDArray[np.uint8]:
     pixels = read_picture(path)
     assert pixel_sha256(pixels) == sha256, "what is read later is not what ingest certified"
     return pixels
+
+
+def _wrong_spacings(fault: Fault, result: IngestResult, originals: Mapping[str, str]) -> list[str]:
+    if not fault.spacing_mm:
+        return []
+    rows = pl.read_parquet(result.folder / "manifest.parquet").select("image_path", "pixel_spacing_mm").iter_rows()
+    found = {originals.get(Path(name).name.rpartition("-f")[0], name): mm for name, mm in rows}
+    return [f"{item}: {found[item]} mm, not {mm}" for item, mm in fault.spacing_mm.items() if found[item] != mm]
 
 
 def _mask(folder: Path, fault: Fault, result: IngestResult, item: str, inside: NDArray[np.bool_]) -> str | None:

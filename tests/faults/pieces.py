@@ -1,8 +1,16 @@
-"""Fault 110: compressed frames in several fragments, without a table that says where each frame begins."""
+"""Faults 110 and 114: frames in fragments without a table of where each begins, and what functional groups say."""
 
 import numpy as np
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from tests.faults.fault import Fault
 from tests.faults.objects import LOOP, Make, frame_of, made
@@ -41,7 +49,34 @@ def loop(name: str, syntax: str, *, tolerance: int = 0, **options: object) -> Fa
     )
 
 
+def grouped(name: str, mm: float | None, *fixes: str, **tags: object) -> Fault:
+    """An object of functional groups, and the mm per pixel that it must get."""
+    return one_object(114, name, made(**tags), pixels=GREY, fixed=fixes, spacing_mm={"x.dcm": mm})
+
+
+def groups(*spacings_mm: tuple[float, float] | None) -> list[Dataset]:
+    """Functional groups with Pixel Spacing, or with an empty Pixel Measures item."""
+    made_of = []
+    for spacing in spacings_mm:
+        measures, group = Dataset(), Dataset()
+        if spacing:
+            measures.PixelSpacing = list(spacing)
+        group.PixelMeasuresSequence = [measures]
+        made_of.append(group)
+    return made_of
+
+
+SHARED, BY_FRAME, FOUND = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "spacing-from-groups"
+TENTH = (0.125, 0.125)
+
 FAULTS = (
+    grouped("shared", 0.125, FOUND, **{SHARED: groups(TENTH)}),
+    grouped("by-frame", 0.125, FOUND, **{BY_FRAME: groups(TENTH, TENTH)}),
+    grouped("shared-and-frames-without", None, **{SHARED: groups(None), BY_FRAME: groups(TENTH, (0.25, 0.25))}),
+    grouped("frames-differ", None, **{BY_FRAME: groups(TENTH, (0.25, 0.25))}),
+    grouped("said-above-too", 0.25, PixelSpacing=[0.25, 0.25], **{SHARED: groups(TENTH)}),
+    grouped("implicit", 0.125, FOUND, transfer_syntax=ImplicitVRLittleEndian, **{SHARED: groups(TENTH)}),
+    one_object(114, "not-square", made(**{SHARED: groups((0.1, 0.2))}), refused="anisotropic-pixels"),
     loop("jpeg", JPEGBaseline8Bit, tolerance=3),
     loop("jpeg-lossless", JPEGLosslessSV1),
     loop("jpeg-ls", JPEGLSLossless, n_pieces=2),

@@ -36,6 +36,7 @@ FIXES = {
     "much-text-masked": "what looks like text covers over a fifth of it, and was masked: look at the picture",
     "overlay-dropped": "overlay planes (60xx) were left out",
     "loop-frames": "frames were taken from its loop by the declared policy; they stay with their patient",
+    "spacing-from-groups": "its mm per pixel were taken from its functional groups",
     "frames-found-by-end": "its compressed frames come in several fragments without offsets: each ends at its end mark",
     "upper-bits-dropped": "bits beyond Bits Stored were left out",
     "planar-ignored": "its compressed frames were read by pixel, as they always come; it says that they lie in planes",

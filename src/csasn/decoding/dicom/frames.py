@@ -24,6 +24,7 @@ from csasn.decoding.dicom.regions import (
     flow_region,
     number_of,
     shows_flow,
+    spacing_of_groups,
     spacing_without_region,
 )
 from csasn.decoding.dicom.tone import Tone, grey_of_colours, rgb, tone_of
@@ -121,17 +122,19 @@ def _read(file: Opened, settings: DicomSettings) -> DicomPicture:
         reason = f"{len(numbers)} frames of {region.area} pixels are {n_bytes} bytes; the cap is {MAX_LOOP_BYTES}"
         raise RefusedPicture("too-many-frames", reason)
     tone = Tone(least=0, fixes=("colour-to-grey",)) if layout.channels == 3 else tone_of(dataset, layout)
-    spacing_mm = region.pixel_spacing_mm
+    spacing_mm = region.pixel_spacing_mm or spacing_without_region(dataset)
+    of_groups_mm = None if spacing_mm else spacing_of_groups(dataset)
+    of_groups = () if of_groups_mm is None else ("spacing-from-groups",)
     taking = _Taking(
         layout=layout,
         tone=tone,
         region=region,
         settings=settings,
-        fixes=(*_file_fixes(file, layout, frames), *tone.fixes, *_region_fixes(found)),
+        fixes=(*_file_fixes(file, layout, frames), *tone.fixes, *_region_fixes(found), *of_groups),
         flow_overlaps=flow_region(dataset, region),
         flow_declared=number_of(dataset, "UltrasoundColorDataPresent") == 1,
     )
-    used, refused = _frames(frames, numbers, taking, spacing_mm or spacing_without_region(dataset))
+    used, refused = _frames(frames, numbers, taking, spacing_mm or of_groups_mm)
     if not used:
         raise RefusedPicture(*refused[0][1:])
     return DicomPicture(

@@ -133,8 +133,30 @@ def spacing_without_region(dataset: Dataset) -> float | None:
     return None
 
 
+def spacing_of_groups(dataset: Dataset) -> float | None:
+    """Pixel Spacing of an enhanced object, mm, from its functional groups (PS3.3 C.7.6.16.2.1).
+
+    The shared group says it, or the groups of all frames say the same; else it is None.
+    """
+    shared = [spacing_without_region(each) for each in _pixel_measures(dataset, "SharedFunctionalGroupsSequence")]
+    by_frame = [spacing_without_region(each) for each in _pixel_measures(dataset, "PerFrameFunctionalGroupsSequence")]
+    if len(by_frame) < len(_items(dataset, "PerFrameFunctionalGroupsSequence")) and not shared:
+        return None
+    said = {*shared, *by_frame}
+    return said.pop() if len(said) == 1 else None
+
+
+def _pixel_measures(dataset: Dataset, groups: str) -> list[Dataset]:
+    """The items that hold Pixel Spacing, in the functional groups of that name."""
+    return [each for group in _items(dataset, groups) for each in _items(group, "PixelMeasuresSequence")]
+
+
 def _regions(dataset: Dataset) -> list[Dataset]:
-    found = dataset.get("SequenceOfUltrasoundRegions")
+    return _items(dataset, "SequenceOfUltrasoundRegions")
+
+
+def _items(dataset: Dataset, name: str) -> list[Dataset]:
+    found = dataset.get(name)
     return [each for each in found if isinstance(each, Dataset)] if isinstance(found, Sequence) else []
 
 
