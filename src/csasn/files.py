@@ -5,9 +5,11 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from csasn.errors import BadInputError, StorageError
@@ -71,19 +73,41 @@ def write_json(path: Path, content: object) -> None:
 def read_json(path: Path) -> dict[str, object]:
     """A JSON object from a file; BadInputError where it is missing or is not an object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"{path} is missing: run the stage that writes it first.") from None
-    except ValueError as error:
-        raise BadInputError(f"{path} is not readable JSON ({error}): restore it or rerun its stage.") from error
+        content = json.loads(file_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        words = "too many brackets" if isinstance(error, RecursionError) else error
+        raise BadInputError(f"{path} is not readable JSON ({words}): restore it or rerun its stage.") from None
     if not isinstance(content, dict):
         raise BadInputError(f"{path} must hold a JSON object; received {type(content).__name__}.")
     return content
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """A plain file, open for reading; OSError where it is missing, cannot be read, or is no plain file.
+
+    A pipe, a device or a socket never blocks: it is opened without waiting, and refused before a byte is read.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file, but a device, a pipe or the like", str(path))
+        yield stream
+
+
+def file_bytes(path: Path) -> bytes:
+    """The bytes of a plain file; BadInputError where it is missing, cannot be read, or is no plain file."""
+    try:
+        with opened(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing: run the stage that writes it first.") from None
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): check it and its permissions.") from None
+
+
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as stream:
+    """SHA-256 of a plain file's bytes, hexadecimal; OSError as in `opened`."""
+    with opened(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

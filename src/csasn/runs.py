@@ -14,9 +14,10 @@ from csasn import __version__
 from csasn.config import Configuration
 from csasn.csv_cells import restored_cells
 from csasn.errors import BadInputError, MismatchError, listing
-from csasn.files import file_sha256, read_json, write_bytes, write_json
+from csasn.files import file_bytes, file_sha256, read_json, write_bytes, write_json
+from csasn.frames import read_csv
 from csasn.progress import Log
-from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
+from csasn.schema import LEDGER_COLUMNS, SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
 from csasn.settings_files import flat_settings, read_configuration, to_toml
 from csasn.stages import STAGES, later_stages, needs_training, stages_to_redo
 
@@ -69,12 +70,11 @@ class Run:
     def split(self) -> pl.DataFrame:
         """The split: fold, image_path, patient_id, partition."""
         self.require("split.csv")
-        return restored_cells(pl.read_csv(self.path("split.csv"), schema=dict(SPLIT_COLUMNS)))
+        return restored_cells(read_csv(self.path("split.csv"), SPLIT_COLUMNS))
 
     def ledger(self) -> pl.DataFrame:
         """The ledger: item, outcome, code, reason."""
-        rows = pl.read_csv(self.path("ledger.csv"), infer_schema=False)
-        return rows.with_columns(pl.all().str.strip_prefix("'"))
+        return restored_cells(read_csv(self.path("ledger.csv"), LEDGER_COLUMNS))
 
     def record(self) -> dict[str, object]:
         """The content of run.json."""
@@ -187,7 +187,7 @@ def create_run(cohort: Path, folder: Path, configuration: Configuration, *, log:
     root = (cohort / str(certificate["images_root"])).resolve()
     for name in COHORT_FILES:
         if (cohort / name).is_file():  # fingerprints are needed by `csasn check` alone
-            write_bytes(folder / name, (cohort / name).read_bytes())
+            write_bytes(folder / name, file_bytes(cohort / name))
     write_json(folder / "certificate.json", certificate | {"images_root": str(root)})
     write_bytes(folder / "config.toml", to_toml(configuration).encode())
     write_json(

@@ -124,7 +124,15 @@ def weights(*, moving: bool = True) -> pl.DataFrame:
     )
 
 
-def make_run(folder: Path, *, simulated: bool = True, n_bootstrap: int = 100, counts: dict[str, int] = COUNTS) -> Run:
+def make_run(
+    folder: Path,
+    *,
+    simulated: bool = True,
+    n_bootstrap: int = 100,
+    counts: dict[str, int] = COUNTS,
+    seed: int = 0,
+    name: str = "run",
+) -> Run:
     """A cohort and a run folder with split, fit and predict finished, as the earlier stages would leave them."""
     cohort, rng = folder / "cohort", np.random.default_rng(1)
     table = manifest(counts)
@@ -154,8 +162,8 @@ def make_run(folder: Path, *, simulated: bool = True, n_bootstrap: int = 100, co
         },
     )
     configuration = Configuration(evaluate=EvaluateSettings(n_bootstrap=n_bootstrap, calibration_bins=5))
-    run = create_run(cohort, folder / "run", configuration)
-    frame = predictions(table, classes_of(table))
+    run = create_run(cohort, folder / name, configuration)
+    frame = predictions(table, classes_of(table), seed=seed)
     split = frame.filter(pl.col("model") == "csasn").select("fold", "image_path", "patient_id", "partition")
     split.write_csv(run.path("split.csv"))
     run.finish("split", inputs=("manifest.parquet",), outputs=("split.csv",))

@@ -18,6 +18,7 @@ from csasn.evidence.statistics.bootstrap import bootstrap
 from csasn.evidence.statistics.intervals import wilson
 from csasn.evidence.statistics.ranking import auroc
 from csasn.evidence.statistics.risk_coverage import fpr_at_sensitivity, risk_coverage
+from csasn.frames import read_parquet
 from csasn.schema import rare_classes
 from csasn.units import MAIN_MODEL, tested_rows, units_of
 
@@ -135,11 +136,11 @@ def novelties(tables: RunTables, folder: str, folds: Sequence[int]) -> pl.DataFr
 def _foreign(tables: RunTables, folds: Sequence[int]) -> pl.DataFrame:
     """The foreign pictures as rows of `novelties`, one a fold and picture; unit is the picture, target its group."""
     run = tables.run
-    statistics = pl.read_parquet(run.require("abstention/foreign_statistics.parquet"))
+    statistics = read_parquet(run.require("abstention/foreign_statistics.parquet"))
     found = []
     for fold in folds:
         gate = read_gate(run, tables.calibration, fold)
-        pictures = pl.read_parquet(run.require(f"abstention/foreign/fold{fold}.parquet")).rename({"partition": "group"})
+        pictures = read_parquet(run.require(f"abstention/foreign/fold{fold}.parquet")).rename({"partition": "group"})
         pictures = pictures.join(statistics, on=["group", "image_path"], validate="1:1", maintain_order="left")
         novelty = gate.detectors.novelty(images_of(pictures))
         found.append(

@@ -25,6 +25,7 @@ from csasn.evidence.statistics.pointing import (
     enlarged,
     pointing,
 )
+from csasn.frames import read_parquet
 from csasn.runs import Run
 from csasn.schema import MAPS
 
@@ -118,9 +119,9 @@ class Explanations:
 
 def explanations_content(run: Run) -> Explanations:
     """Everything of explanations.json, from explanations/ alone."""
-    maps, keyed = pl.read_parquet(run.require("explanations/maps.parquet")), _keys(run)
+    maps, keyed = read_parquet(run.require("explanations/maps.parquet")), _keys(run)
     trained = maps.filter(pl.col("level") == 0)
-    images = _images(trained, pl.read_parquet(run.require("explanations/masks.parquet"))).join(keyed, on="image_path")
+    images = _images(trained, read_parquet(run.require("explanations/masks.parquet"))).join(keyed, on="image_path")
     kinds = [kind for kind in MAPS if kind in trained["map"].to_list()]
     settings, seed = run.configuration.evaluate, run.configuration.fit.seed
     targets = trained.unique("image_path", maintain_order=True).select("image_path", "target_class")
