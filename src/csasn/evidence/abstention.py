@@ -15,7 +15,7 @@ from csasn.calibration.novelty import DETECTORS
 from csasn.config import Configuration
 from csasn.evidence.run_tables import RunTables
 from csasn.evidence.statistics.bootstrap import bootstrap
-from csasn.evidence.statistics.intervals import wilson
+from csasn.evidence.statistics.intervals import is_flat, newcombe_auroc, wilson
 from csasn.evidence.statistics.ranking import auroc
 from csasn.evidence.statistics.risk_coverage import fpr_at_sensitivity, risk_coverage
 from csasn.frames import read_parquet
@@ -179,7 +179,15 @@ def _recognised(
             confidence=settings.evaluate.confidence,
             seed=settings.fit.seed,
         )
-        ends = list(zip(drawn.estimate.tolist(), drawn.low.tolist(), drawn.high.tolist(), strict=True))
+        ends = [
+            (
+                area,
+                *newcombe_auroc(area, n_positive=n_novel, n_negative=n_known, confidence=settings.evaluate.confidence),
+            )
+            if is_flat(low, high)
+            else (area, low, high)
+            for area, low, high in zip(drawn.estimate.tolist(), drawn.low.tolist(), drawn.high.tolist(), strict=True)
+        ]
     for detector, values, (estimate, low, high) in zip(DETECTORS, table.T, ends, strict=True):
         beyond = values[novel] > frame[f"threshold_{detector}"].to_numpy()[novel]
         yield Recognised(

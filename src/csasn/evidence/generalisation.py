@@ -130,7 +130,7 @@ def _drops_at(site: str, own: Resampled, other: Resampled, apart: int, settings:
                 high=each.high,
                 p=each.p,
                 n=figures[target, metric].n,
-                note="; ".join(filter(None, [figures[target, metric].note, left_out])),
+                note="; ".join(filter(None, [figures[target, metric].note, each.note, left_out])),
             )
         )
     return rows

@@ -103,7 +103,7 @@ def _points_more(row: OnNodule) -> bool:
 def learned(kind: str, alike: Sequence[Alike], limit: float) -> str:
     """Whether a map changes when what was learned above the branches, and then everything, is dealt anew."""
     above = _above(kind, alike)
-    if above is None or above.low is None:
+    if above is None or above.estimate is None:
         return "Whether it depends on the weights is not estimable."
     last = [row for row in alike if row.map == kind and row.randomised != ANOTHER][-1]
     return (
@@ -120,9 +120,11 @@ def _above(kind: str, alike: Sequence[Alike]) -> Alike | None:
 
 
 def _fate(row: Alike, limit: float) -> str:
-    if row.low is None or row.high is None or row.low < limit <= row.high:
+    # without an interval every map gave the same figure, which then speaks for itself
+    low, high = (row.estimate if end is None else end for end in (row.low, row.high))
+    if low is None or high is None or low < limit <= high:
         return "whether it stays cannot be told"
-    return STAYS if row.low >= limit else "little of it stays"
+    return STAYS if low >= limit else "little of it stays"
 
 
 def _made(found: Explanations) -> str:
