@@ -7,10 +7,11 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from types import MappingProxyType
 
 from csasn.errors import BadInputError, StorageError
 
@@ -92,6 +93,31 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no plain file, but a device, a pipe or the like", str(path))
         yield stream
+
+
+def own_path(folder: Path, name: str, *, links: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """A place below a folder that may have come from elsewhere, by its plain name.
+
+    Raises BadInputError where the name leads out of the folder, and where a part of it is a link, a pipe, a device or
+    a socket: what is read or written would lie elsewhere. `links`: where a part may link to, by its name.
+    """
+    parts, place = Path(name).parts, folder
+    if Path(name).is_absolute() or ".." in parts:
+        raise BadInputError(f"A file of {folder} lies below it; received the name {name!r}. Do not use this folder.")
+    for part in parts:
+        place = place / part
+        if place.is_symlink():
+            if links.get(part) == str(place.readlink()):
+                continue
+            raise BadInputError(
+                f"{place} is a link, which is not followed: files of {folder} lie in it. "
+                "Put what it links to in its place."
+            )
+        if place.exists() and not (place.is_file() or place.is_dir()):
+            raise BadInputError(
+                f"{place} must be a plain file or a folder; it is a pipe, a device or a socket. Remove it."
+            )
+    return place
 
 
 def file_bytes(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from csasn import __version__
 from csasn.config import Configuration
 from csasn.csv_cells import restored_cells
 from csasn.errors import BadInputError, MismatchError, listing
-from csasn.files import file_bytes, file_sha256, read_json, write_bytes, write_json
+from csasn.files import file_bytes, file_sha256, own_path, read_json, write_bytes, write_json
 from csasn.frames import read_csv
 from csasn.progress import Log
 from csasn.schema import LEDGER_COLUMNS, SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
@@ -22,6 +22,7 @@ from csasn.settings_files import flat_settings, read_configuration, to_toml
 from csasn.stages import STAGES, later_stages, needs_training, stages_to_redo
 
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
+SHARED_CACHE = {"cache": str(Path("..", "..", "cache"))}  # the units of a study share its cache by this link
 COHORT_FILES = ("manifest.parquet", "ledger.csv", "fingerprints.parquet")
 
 
@@ -36,8 +37,8 @@ class Run:
     configuration: Configuration
 
     def path(self, name: str) -> Path:
-        """A file of the run folder, by its plain name."""
-        return self.folder / name
+        """A file of the run folder, by its plain name; BadInputError for a link or a special file in its place."""
+        return own_path(self.folder, name, links=SHARED_CACHE)
 
     def manifest(self) -> pl.DataFrame:
         """The manifest, row order kept; read once."""
@@ -264,6 +265,8 @@ def open_run(folder: Path | str) -> Run:
 
 def _opened(folder: Path) -> Run:
     """The run of a folder, its manifest and its settings of training checked."""
+    for name in (*COHORT_FILES, "run.json", "config.toml", "certificate.json"):
+        own_path(folder, name)
     if not (folder / "run.json").is_file():
         raise BadInputError(f"{folder} is not a run folder (it has no run.json): make one with `csasn split` or `run`.")
     configuration = read_configuration(folder / "config.toml")
