@@ -137,10 +137,15 @@ def make_run(
     cohort, rng = folder / "cohort", np.random.default_rng(1)
     table = manifest(counts)
     (cohort / "images").mkdir(parents=True)
-    table.write_parquet(cohort / "manifest.parquet")
     pl.DataFrame(schema=LEDGER_COLUMNS).write_csv(cohort / "ledger.csv")
     for path in table["image_path"].to_list()[: -2 * counts[next(reversed(counts))]]:  # the last class has no pictures
         Image.fromarray(rng.integers(0, 255, (90, 120), dtype=np.uint8)).save(cohort / path)
+    files = {path: cohort / path for path in table["image_path"]}
+    real = {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in files.items() if file.is_file()}
+    table = table.with_columns(
+        sha256=pl.coalesce(pl.col("image_path").replace_strict(real, default=None, return_dtype=pl.String), "sha256")
+    )
+    table.write_parquet(cohort / "manifest.parquet")
     groups = table.group_by("site", "subtype", maintain_order=True).agg(
         pl.col("patient_id").n_unique().alias("n_patients"),
         pl.col("nodule_id").n_unique().alias("n_nodules"),

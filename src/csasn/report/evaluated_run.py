@@ -64,6 +64,14 @@ class EvaluatedRun:
         return self.run.manifest()
 
     @cached_property
+    def _sha256s(self) -> dict[str, str]:
+        return dict(self.manifest.select("image_path", "sha256").iter_rows())
+
+    def sha256_of(self, image_path: str) -> str:
+        """The hash that the manifest certifies of a picture; empty, which no file has, where it knows none."""
+        return self._sha256s.get(image_path, "")
+
+    @cached_property
     def classes(self) -> ClassList:
         """The classes of the cohort."""
         return self.run.classes()

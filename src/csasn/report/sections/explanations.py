@@ -212,12 +212,13 @@ def _strips(evaluated: EvaluatedRun, found: Explanations) -> list[Block]:
 
 def _strip(evaluated: EvaluatedRun, row: ShownImage, maps: ShownMaps) -> Pictures:
     root, name = evaluated.run.images_root(), row.image_path
-    png, missing = overlay(root, name, None, maps.mask, maps.place)
+    sha256 = evaluated.sha256_of(name)
+    png, missing = overlay(root, name, None, maps.mask, maps.place, sha256)
     told = (f"named {row.target_class}", f"site {row.site}", f"patient {row.patient_id}")
     alt = f"Ultrasound image of patient {row.patient_id}"
     pictures = [Picture(png=png, missing=missing, title=row.reference, lines=told, alt=alt)]
     for kind in (kind for kind in METHODS if kind in maps.squares):
-        png, missing = overlay(root, name, maps.squares[kind], maps.mask, maps.place)
+        png, missing = overlay(root, name, maps.squares[kind], maps.mask, maps.place, sha256)
         reached = row.reached.get(kind)
         lines = (_hit(reached.pointing), f"energy {reached.energy:.2f}") if reached else ("no nodule in a mask",)
         pictures.append(Picture(png=png, missing=missing, title=NAMES[kind], lines=lines, alt=f"{NAMES[kind]}; {alt}"))
