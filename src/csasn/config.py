@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every generator of random numbers takes
 Sampling = Literal["plain", "class-balanced", "patient-balanced"]
 CLASS_CORRECTIONS = (
     "inverse-frequency",
@@ -76,7 +77,7 @@ class SplitSettings(Settings):
     """Patients whose pictures look alike are dealt together, or not."""
     lone_classes: Literal["refuse", "not-estimable"] = "refuse"
     """A class with one patient is refused, or kept: learned from in every fold, never tested, not estimable."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the deal."""
 
 
@@ -241,7 +242,7 @@ class FitSettings(Settings):
     """Device, by Lightning Fabric's name."""
     baselines: tuple[Baseline, ...] = ("cnn-only", "vit-only", "vit-logistic-regression")
     """Models trained beside CSASN on the same folds, for the comparison."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of initialisation, order and augmentation."""
 
 
@@ -259,7 +260,7 @@ class EvaluateSettings(Settings):
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Level of every interval."""
-    n_bootstrap: Annotated[int, Field(ge=100)] = 1000
+    n_bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
     """Draws of patients with replacement."""
     calibration_bins: Annotated[int, Field(ge=2)] = 10
     """Equal-mass bins of the reliability diagram and of ECE."""

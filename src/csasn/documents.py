@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from csasn.errors import BadInputError, listing
-from csasn.files import read_json, write_json
+from csasn.files import file_bytes, read_json, write_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,7 +29,7 @@ def read_document(path: Path, kind: type[D]) -> D:
     """
     content = read_json(path)
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True, extra="forbid")
+        return TypeAdapter(kind).validate_json(file_bytes(path), strict=True, extra="forbid")
     except ValidationError as error:
         wrong: dict[str, list[str]] = {}
         for each in error.errors(include_url=False):

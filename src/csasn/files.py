@@ -6,9 +6,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
+from types import MappingProxyType
 
 from csasn.errors import BadInputError, StorageError
 
@@ -74,19 +77,66 @@ def write_json(path: Path, content: object) -> None:
 def read_json(path: Path) -> dict[str, object]:
     """A JSON object from a file; BadInputError where it is missing or is not an object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"{path} is missing: run the stage that writes it first.") from None
-    except ValueError as error:
-        raise BadInputError(f"{path} is not readable JSON ({error}): restore it or rerun its stage.") from error
+        content = json.loads(file_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        words = "too many brackets" if isinstance(error, RecursionError) else error
+        raise BadInputError(f"{path} is not readable JSON ({words}): restore it or rerun its stage.") from None
     if not isinstance(content, dict):
         raise BadInputError(f"{path} must hold a JSON object; received {type(content).__name__}.")
     return content
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """A plain file, open for reading; OSError where it is missing, cannot be read, or is no plain file.
+
+    A pipe, a device or a socket never blocks: it is opened without waiting, and refused before a byte is read.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file, but a device, a pipe or the like", str(path))
+        yield stream
+
+
+def own_path(folder: Path, name: str, *, links: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """A place below a folder that may have come from elsewhere, by its plain name.
+
+    Raises BadInputError where the name leads out of the folder, and where a part of it is a link, a pipe, a device or
+    a socket: what is read or written would lie elsewhere. `links`: where a part may link to, by its name.
+    """
+    parts, place = Path(name).parts, folder
+    if Path(name).is_absolute() or ".." in parts:
+        raise BadInputError(f"A file of {folder} lies below it; received the name {name!r}. Do not use this folder.")
+    for part in parts:
+        place = place / part
+        if place.is_symlink():
+            if links.get(part) == str(place.readlink()):
+                continue
+            raise BadInputError(
+                f"{place} is a link, which is not followed: files of {folder} lie in it. "
+                "Put what it links to in its place."
+            )
+        if place.exists() and not (place.is_file() or place.is_dir()):
+            raise BadInputError(
+                f"{place} must be a plain file or a folder; it is a pipe, a device or a socket. Remove it."
+            )
+    return place
+
+
+def file_bytes(path: Path) -> bytes:
+    """The bytes of a plain file; BadInputError where it is missing, cannot be read, or is no plain file."""
+    try:
+        with opened(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing: run the stage that writes it first.") from None
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): check it and its permissions.") from None
+
+
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as stream:
+    """SHA-256 of a plain file's bytes, hexadecimal; OSError as in `opened`."""
+    with opened(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

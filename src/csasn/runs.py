@@ -14,13 +14,15 @@ from csasn import __version__
 from csasn.config import Configuration
 from csasn.csv_cells import restored_cells
 from csasn.errors import BadInputError, MismatchError, listing
-from csasn.files import file_sha256, read_json, write_bytes, write_json
+from csasn.files import file_bytes, file_sha256, own_path, read_json, write_bytes, write_json
+from csasn.frames import read_csv
 from csasn.progress import Log
-from csasn.schema import SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
+from csasn.schema import LEDGER_COLUMNS, SPLIT_COLUMNS, ClassList, classes_of, manifest_sha256, read_manifest
 from csasn.settings_files import flat_settings, read_configuration, to_toml
 from csasn.stages import STAGES, later_stages, needs_training, stages_to_redo
 
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "polars")
+SHARED_CACHE = {"cache": str(Path("..", "..", "cache"))}  # the units of a study share its cache by this link
 COHORT_FILES = ("manifest.parquet", "ledger.csv", "fingerprints.parquet")
 
 
@@ -35,8 +37,8 @@ class Run:
     configuration: Configuration
 
     def path(self, name: str) -> Path:
-        """A file of the run folder, by its plain name."""
-        return self.folder / name
+        """A file of the run folder, by its plain name; BadInputError for a link or a special file in its place."""
+        return own_path(self.folder, name, links=SHARED_CACHE)
 
     def manifest(self) -> pl.DataFrame:
         """The manifest, row order kept; read once."""
@@ -69,12 +71,11 @@ class Run:
     def split(self) -> pl.DataFrame:
         """The split: fold, image_path, patient_id, partition."""
         self.require("split.csv")
-        return restored_cells(pl.read_csv(self.path("split.csv"), schema=dict(SPLIT_COLUMNS)))
+        return restored_cells(read_csv(self.path("split.csv"), SPLIT_COLUMNS))
 
     def ledger(self) -> pl.DataFrame:
         """The ledger: item, outcome, code, reason."""
-        rows = pl.read_csv(self.path("ledger.csv"), infer_schema=False)
-        return rows.with_columns(pl.all().str.strip_prefix("'"))
+        return restored_cells(read_csv(self.path("ledger.csv"), LEDGER_COLUMNS))
 
     def record(self) -> dict[str, object]:
         """The content of run.json."""
@@ -187,7 +188,7 @@ def create_run(cohort: Path, folder: Path, configuration: Configuration, *, log:
     root = (cohort / str(certificate["images_root"])).resolve()
     for name in COHORT_FILES:
         if (cohort / name).is_file():  # fingerprints are needed by `csasn check` alone
-            write_bytes(folder / name, (cohort / name).read_bytes())
+            write_bytes(folder / name, file_bytes(cohort / name))
     write_json(folder / "certificate.json", certificate | {"images_root": str(root)})
     write_bytes(folder / "config.toml", to_toml(configuration).encode())
     write_json(
@@ -264,6 +265,8 @@ def open_run(folder: Path | str) -> Run:
 
 def _opened(folder: Path) -> Run:
     """The run of a folder, its manifest and its settings of training checked."""
+    for name in (*COHORT_FILES, "run.json", "config.toml", "certificate.json"):
+        own_path(folder, name)
     if not (folder / "run.json").is_file():
         raise BadInputError(f"{folder} is not a run folder (it has no run.json): make one with `csasn split` or `run`.")
     configuration = read_configuration(folder / "config.toml")

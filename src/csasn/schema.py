@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from csasn.errors import BadInputError, listing
+from csasn.frames import read_parquet
 
 MANIFEST_COLUMNS: dict[str, type[pl.DataType]] = {
     "image_path": pl.String,  # relative to the certificate's images_root, POSIX separators
@@ -224,7 +225,7 @@ def read_manifest(folder: Path) -> pl.DataFrame:
             f"No manifest.parquet in {folder}. A cohort folder is made by `csasn ingest SOURCE --out COHORT` "
             "or `csasn simulate --out COHORT`."
         )
-    manifest = pl.read_parquet(path)
+    manifest = read_parquet(path, remedy="Ingest the source again, or restore the file.")
     if missing := [name for name in MANIFEST_COLUMNS if name not in manifest.columns]:
         raise BadInputError(f"{path} lacks the columns\n{listing(missing)}\nIngest the source again.")
     if manifest.is_empty():

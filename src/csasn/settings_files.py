@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from csasn.config import Configuration, Settings
 from csasn.errors import BadInputError, listing
+from csasn.files import file_bytes
 
 S = TypeVar("S", bound=Settings)
 # Names of earlier versions and what they are called now; see CHANGELOG.md.
@@ -44,16 +45,23 @@ def read_configuration(path: Path | str) -> Configuration:
 
 def read_settings(path: Path, kind: type[S]) -> S:
     """Settings of a kind from a TOML file; BadInputError lists every unknown name and value out of range."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"There is no configuration at {path}. Profiles lie in configs/*.toml.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is not valid TOML: {error}.") from error
+    if not path.exists():
+        raise BadInputError(f"There is no configuration at {path}. Profiles lie in configs/*.toml.")
+    content = read_toml(path)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         raise refused_settings(error, source=str(path)) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file, with or without a byte order mark; BadInputError where it is none."""
+    try:
+        return tomllib.loads(file_bytes(path).decode("utf-8-sig"))
+    except RecursionError:
+        raise BadInputError(f"{path} is not valid TOML: too many brackets within brackets.") from None
+    except ValueError as error:
+        raise BadInputError(f"{path} is not valid TOML: {error}.") from error
 
 
 def validated(content: dict[str, object], *, source: str) -> Configuration:

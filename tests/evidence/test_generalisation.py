@@ -28,7 +28,8 @@ def test_a_run_falls_by_nothing_beside_itself_and_by_its_noise_beside_a_worse_on
     worse = good.with_columns(pl.col("logit_PTC") * 0)
     same = drops(patients_of(good), patients_of(good), classes, SETTINGS)
     assert {each.site for each in same} == {"all", "Harbour", "Hill & Dale", "River"}
-    assert all((each.estimate, each.low, each.high, each.p) == (0, 0, 0, 1) for each in same)
+    assert all((each.estimate, each.low, each.high, each.p) == (0, None, None, 1) for each in same)
+    assert all("no interval" in each.note for each in same)
     found = drops(patients_of(worse), patients_of(good), classes, SETTINGS)
     whole = {each.metric: each for each in found if each.site == "all" and each.target == "all"}
     assert whole["macro_auroc"].estimate < 0

@@ -302,8 +302,9 @@ def test_areas_without_variance_are_alike_or_cannot_be_told_apart() -> None:
     assert (sensitivity.estimate, sensitivity.p) == (0.0, 1.0)  # the one calls everyone at its own lowest threshold
     same = differences([of_two(right, malignant)] * 2, TWO, settings, unit="patient")
     alike = next(each for each in same if each.metric == "auroc")
-    assert (alike.first, alike.second, alike.estimate, alike.low, alike.high, alike.p) == (1.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-    assert (alike.detectable, alike.note) == (None, "only 6 patients with malignancy")
+    assert (alike.first, alike.second, alike.estimate, alike.p) == (1.0, 1.0, 0.0, 1.0)
+    assert (alike.low, alike.high, alike.detectable) == (None, None, None)
+    assert alike.note == "only 6 patients with malignancy; no interval: the difference has no variance"
     assert alike.verdict == "A and B have the same AUROC for malignancy, and not one patient tells them apart."
 
 

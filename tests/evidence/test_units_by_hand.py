@@ -175,7 +175,7 @@ def record_of(table: pl.DataFrame, unit: Unit, target: str, metric: str) -> Reco
 
 
 @pytest.mark.parametrize("area", [0.0, 1.0])
-def test_an_area_of_0_or_1_takes_newcombes_interval_per_patient_alone(area: float) -> None:
+def test_an_area_of_0_or_1_takes_newcombes_interval_whatever_the_unit(area: float) -> None:
     malignant = [True, True, True, False, False]
     p = [0.9, 0.8, 0.7, 0.2, 0.1] if area else [0.1, 0.2, 0.3, 0.6, 0.7]
     table = per_unit(patients(malignant, p), CLASSES, unit="patient")
@@ -184,10 +184,10 @@ def test_an_area_of_0_or_1_takes_newcombes_interval_per_patient_alone(area: floa
     assert (told.estimate, (told.low, told.high)) == (area, pytest.approx(expected))
     assert told.method == "Newcombe's method 5: no draw differs from the estimate"
     of_nodules = record_of(table, "nodule", "malignancy", "auroc")
-    assert (of_nodules.low, of_nodules.high) == (area, area)
-    assert of_nodules.method == "bootstrap over patients within classes, 100 draws"
+    assert (of_nodules.low, of_nodules.high) == pytest.approx(expected)
+    assert of_nodules.method == "Newcombe's method 5 over patients: the resampled interval has no width"
     other = record_of(table, "patient", "malignancy", "brier")
-    assert other.method == of_nodules.method
+    assert other.method == "bootstrap over patients within classes, 100 draws"
     assert other.low < other.high
 
 

@@ -124,15 +124,28 @@ def weights(*, moving: bool = True) -> pl.DataFrame:
     )
 
 
-def make_run(folder: Path, *, simulated: bool = True, n_bootstrap: int = 100, counts: dict[str, int] = COUNTS) -> Run:
+def make_run(
+    folder: Path,
+    *,
+    simulated: bool = True,
+    n_bootstrap: int = 100,
+    counts: dict[str, int] = COUNTS,
+    seed: int = 0,
+    name: str = "run",
+) -> Run:
     """A cohort and a run folder with split, fit and predict finished, as the earlier stages would leave them."""
     cohort, rng = folder / "cohort", np.random.default_rng(1)
     table = manifest(counts)
     (cohort / "images").mkdir(parents=True)
-    table.write_parquet(cohort / "manifest.parquet")
     pl.DataFrame(schema=LEDGER_COLUMNS).write_csv(cohort / "ledger.csv")
     for path in table["image_path"].to_list()[: -2 * counts[next(reversed(counts))]]:  # the last class has no pictures
         Image.fromarray(rng.integers(0, 255, (90, 120), dtype=np.uint8)).save(cohort / path)
+    files = {path: cohort / path for path in table["image_path"]}
+    real = {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in files.items() if file.is_file()}
+    table = table.with_columns(
+        sha256=pl.coalesce(pl.col("image_path").replace_strict(real, default=None, return_dtype=pl.String), "sha256")
+    )
+    table.write_parquet(cohort / "manifest.parquet")
     groups = table.group_by("site", "subtype", maintain_order=True).agg(
         pl.col("patient_id").n_unique().alias("n_patients"),
         pl.col("nodule_id").n_unique().alias("n_nodules"),
@@ -154,8 +167,8 @@ def make_run(folder: Path, *, simulated: bool = True, n_bootstrap: int = 100, co
         },
     )
     configuration = Configuration(evaluate=EvaluateSettings(n_bootstrap=n_bootstrap, calibration_bins=5))
-    run = create_run(cohort, folder / "run", configuration)
-    frame = predictions(table, classes_of(table))
+    run = create_run(cohort, folder / name, configuration)
+    frame = predictions(table, classes_of(table), seed=seed)
     split = frame.filter(pl.col("model") == "csasn").select("fold", "image_path", "patient_id", "partition")
     split.write_csv(run.path("split.csv"))
     run.finish("split", inputs=("manifest.parquet",), outputs=("split.csv",))

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from safetensors.numpy import load_file, save
 
 from csasn.calibration.embeddings import read_embeddings
@@ -12,6 +11,7 @@ from csasn.calibration.fit import Calibration, NoveltyGate, NoveltyThreshold, fi
 from csasn.calibration.novelty import detectors_from
 from csasn.documents import read_document, write_document
 from csasn.files import write_bytes
+from csasn.frames import read_parquet
 from csasn.runs import Run
 from csasn.threads import one_thread
 from csasn.units import UNITS, per_unit
@@ -36,7 +36,7 @@ def calibrate_run(run: Run) -> Path:
 
     Raises BadInputError where a setting names no class of the run.
     """
-    predictions = pl.read_parquet(run.require("predictions.parquet"))
+    predictions = read_parquet(run.require("predictions.parquet"))
     classes = run.classes()
     tables = {unit: per_unit(predictions, classes, unit=unit) for unit in UNITS}
     found = fit_calibration(tables, classes, run.configuration.evaluate)

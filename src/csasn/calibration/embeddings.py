@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from csasn.calibration.novelty import DETECTORS, Images
+from csasn.frames import read_parquet
 from csasn.runs import Run
 from csasn.schema import STATISTICS
 
@@ -14,8 +15,8 @@ NAMED = pl.col("subtype").fill_null(pl.when("malignant").then(pl.lit("malignant"
 def read_embeddings(run: Run, folder: str, fold: int) -> pl.DataFrame:
     """A fold's embeddings with the manifest's keys and labels and the statistics of each image, in a fixed order."""
     keys = run.manifest().select("image_path", "patient_id", "nodule_id", "site", "malignant", "subtype")
-    statistics = pl.read_parquet(run.require("image_statistics.parquet"))
-    frame = pl.read_parquet(run.require(f"{folder}/fold{fold}.parquet"))
+    statistics = read_parquet(run.require("image_statistics.parquet"))
+    frame = read_parquet(run.require(f"{folder}/fold{fold}.parquet"))
     joined = frame.join(keys, on="image_path", validate="m:1").join(statistics, on="image_path", validate="m:1")
     return joined.sort("partition", "image_path")
 

@@ -14,6 +14,7 @@ from csasn.cohort.ledger import LedgerRow, fixed_row
 from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row, row_ranges
 from csasn.cohort.workbook_cells import SheetFacts, sheet_facts
 from csasn.errors import BadInputError, listing
+from csasn.frames import read_parquet
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".parquet": None}
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
@@ -81,10 +82,7 @@ def read_table(path: Path) -> TableFile:
 
 
 def _parquet_rows(path: Path) -> pl.DataFrame:
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInputError(f"{path} is not readable parquet ({error}): export it again. {NOTHING_WRITTEN}") from error
+    frame = read_parquet(path, remedy=f"Export it again. {NOTHING_WRITTEN}")
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.Binary]
     if nested:
         raise BadInputError(

@@ -1,6 +1,5 @@
 """A cohort folder is looked at again: every file, hash and check against what its certificate says."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from csasn.cohort.integrity import certify
 from csasn.cohort.split import checks_of_split, pairs_of
 from csasn.errors import BadInputError
 from csasn.files import file_sha256, read_json
+from csasn.frames import read_parquet
 from csasn.progress import CountProgress
 from csasn.runs import open_run
 from csasn.schema import FINGERPRINT_COLUMNS, read_manifest
@@ -124,12 +124,7 @@ def _rows(value: object) -> list[object]:
 
 def _fingerprints(cohort: Path) -> pl.DataFrame:
     path = cohort / "fingerprints.parquet"
-    try:
-        frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be read ({error.strerror}): ingest the source again.") from error
-    except pl.exceptions.PolarsError as error:
-        raise BadInputError(f"{path} is not readable parquet: ingest the source again.") from error
+    frame = read_parquet(path, remedy="Ingest the source again.")
     if frame.columns != list(FINGERPRINT_COLUMNS):
         raise BadInputError(f"{path} has not the columns {', '.join(FINGERPRINT_COLUMNS)}: ingest the source again.")
     return frame

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -37,6 +38,7 @@ from csasn.evidence.study import (
 from csasn.evidence.tirads_baseline import drawn_by_level
 from csasn.evidence.wording import ArmDifference, paragraph
 from csasn.files import file_sha256
+from csasn.frames import read_parquet
 from csasn.runs import Run
 from csasn.schema import ClassList, rare_classes
 from csasn.threads import one_thread
@@ -203,7 +205,7 @@ def mean_predictions(frames: Sequence[pl.DataFrame], classes: ClassList, *, mode
 def _read_runs(
     paths: tuple[str, ...], model: str, *, classes: ClassList, rare: tuple[str, ...], settings: EvaluateSettings
 ) -> ArmReading:
-    frames = [pl.read_parquet(path) for path in paths]
+    frames = [read_parquet(Path(path)) for path in paths]
     table = per_unit(mean_predictions(frames, classes, model=model), classes, unit="patient")
     return read_arm(read_at(table, classes, settings, "patient"), classes, rare, settings)
 

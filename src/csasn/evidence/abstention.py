@@ -15,9 +15,10 @@ from csasn.calibration.novelty import DETECTORS
 from csasn.config import Configuration
 from csasn.evidence.run_tables import RunTables
 from csasn.evidence.statistics.bootstrap import bootstrap
-from csasn.evidence.statistics.intervals import wilson
+from csasn.evidence.statistics.intervals import is_flat, newcombe_auroc, wilson
 from csasn.evidence.statistics.ranking import auroc
 from csasn.evidence.statistics.risk_coverage import fpr_at_sensitivity, risk_coverage
+from csasn.frames import read_parquet
 from csasn.schema import rare_classes
 from csasn.units import MAIN_MODEL, tested_rows, units_of
 
@@ -135,11 +136,11 @@ def novelties(tables: RunTables, folder: str, folds: Sequence[int]) -> pl.DataFr
 def _foreign(tables: RunTables, folds: Sequence[int]) -> pl.DataFrame:
     """The foreign pictures as rows of `novelties`, one a fold and picture; unit is the picture, target its group."""
     run = tables.run
-    statistics = pl.read_parquet(run.require("abstention/foreign_statistics.parquet"))
+    statistics = read_parquet(run.require("abstention/foreign_statistics.parquet"))
     found = []
     for fold in folds:
         gate = read_gate(run, tables.calibration, fold)
-        pictures = pl.read_parquet(run.require(f"abstention/foreign/fold{fold}.parquet")).rename({"partition": "group"})
+        pictures = read_parquet(run.require(f"abstention/foreign/fold{fold}.parquet")).rename({"partition": "group"})
         pictures = pictures.join(statistics, on=["group", "image_path"], validate="1:1", maintain_order="left")
         novelty = gate.detectors.novelty(images_of(pictures))
         found.append(
@@ -178,7 +179,15 @@ def _recognised(
             confidence=settings.evaluate.confidence,
             seed=settings.fit.seed,
         )
-        ends = list(zip(drawn.estimate.tolist(), drawn.low.tolist(), drawn.high.tolist(), strict=True))
+        ends = [
+            (
+                area,
+                *newcombe_auroc(area, n_positive=n_novel, n_negative=n_known, confidence=settings.evaluate.confidence),
+            )
+            if is_flat(low, high)
+            else (area, low, high)
+            for area, low, high in zip(drawn.estimate.tolist(), drawn.low.tolist(), drawn.high.tolist(), strict=True)
+        ]
     for detector, values, (estimate, low, high) in zip(DETECTORS, table.T, ends, strict=True):
         beyond = values[novel] > frame[f"threshold_{detector}"].to_numpy()[novel]
         yield Recognised(

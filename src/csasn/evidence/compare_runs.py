@@ -11,6 +11,7 @@ from csasn.documents import write_document
 from csasn.errors import BadInputError, listing
 from csasn.evidence.run_differences import RunDifference, differences
 from csasn.files import file_sha256, read_json
+from csasn.frames import read_parquet
 from csasn.runs import Run
 from csasn.schema import ClassList
 from csasn.threads import one_thread
@@ -179,7 +180,7 @@ def _some(patients: set[str]) -> str:
 
 
 def _side(name: str, run: Run) -> Side:
-    predictions = pl.read_parquet(run.require("predictions.parquet")).filter(pl.col("model") == MAIN_MODEL)
+    predictions = read_parquet(run.require("predictions.parquet")).filter(pl.col("model") == MAIN_MODEL)
     pictures = (
         predictions.filter(pl.col("partition") == "test")
         .join(run.manifest().select("image_path", "sha256"), on="image_path")

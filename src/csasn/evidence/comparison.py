@@ -14,6 +14,7 @@ from csasn.evidence.estimates import KEY_OF, Resampled, resample
 from csasn.evidence.metric_panel import EVERY_CLASS, too_few
 from csasn.evidence.record import finite
 from csasn.evidence.statistics.delong import delong
+from csasn.evidence.statistics.intervals import is_flat
 from csasn.evidence.statistics.paired import bootstrap_p, detectable_difference, holm, mcnemar
 from csasn.schema import ClassList
 from csasn.units import MAIN_MODEL, MALIGNANCY, Unit
@@ -77,8 +78,10 @@ class Difference:
     high: float | None
     p: float | None
     error: float | None
+    note: str = ""
 
 
+FLAT = "no interval: that of the resampled differences has no width"
 UNDEFINED = Difference(estimate=None, low=None, high=None, p=None, error=None)
 
 
@@ -93,7 +96,10 @@ def difference_of(first: Resampled, second: Resampled, target: str, metric: str,
 
 
 def paired_difference(one: Drawn | None, other: Drawn | None, *, confidence: float) -> Difference:
-    """The difference of two estimates whose draws (D,) are of the same patients; percentile interval."""
+    """The difference of two estimates whose draws (D,) are of the same patients; percentile interval.
+
+    Without an interval, and the note says so, where the draws have no width.
+    """
     if one is None or other is None:
         return UNDEFINED
     draws = one[1] - other[1]
@@ -101,8 +107,11 @@ def paired_difference(one: Drawn | None, other: Drawn | None, *, confidence: flo
     if defined.size == 0:
         return UNDEFINED
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if is_flat(low, high):
+        low = high = np.nan
     estimate, low, high = finite((one[0] - other[0], low, high))
-    return Difference(estimate=estimate, low=low, high=high, p=bootstrap_p(draws), error=float(defined.std()))
+    note, error = FLAT if low is None else "", float(defined.std())
+    return Difference(estimate=estimate, low=low, high=high, p=bootstrap_p(draws), error=error, note=note)
 
 
 def shared_units(
@@ -147,7 +156,7 @@ def compare(
                 p_holm=None,
                 detectable=each.error,
                 n=figures[metric].n,
-                note="; ".join(filter(None, [figures[metric].note, left_out])),
+                note="; ".join(filter(None, [figures[metric].note, each.note, left_out])),
             )
             family.append(comparison)
     return [
@@ -155,7 +164,7 @@ def compare(
             each,
             p_holm=p,
             detectable=None
-            if each.detectable is None
+            if not each.detectable  # without spread nothing is known of what would have shown
             else detectable_difference(each.detectable, confidence=settings.confidence, family=len(family)),
         )
         for each, p in zip(family, holm([each.p for each in family]), strict=True)

@@ -13,12 +13,14 @@ from csasn.config import EvaluateSettings
 from csasn.evidence.metric_panel import too_few
 from csasn.evidence.record import finite
 from csasn.evidence.statistics.bootstrap import bootstrap
+from csasn.evidence.statistics.intervals import is_flat
 from csasn.schema import ClassList
 from csasn.units import MALIGNANCY, Units, units_of
 
 THRESHOLDS = np.arange(1, 100) / 100  # risk at which a patient or physician would act
 # ACR TI-RADS (Tessler 2017): a nodule of this level is biopsied from this largest diameter in mm on.
 BIOPSY_FROM_MM = {3: 25.0, 4: 15.0, 5: 10.0}
+FLAT = "no interval: that of the resampled differences has no width"
 RULE, EVERYONE = "TI-RADS rule", "everyone"
 
 
@@ -111,6 +113,8 @@ def decision_curves(
             by_rule = net_benefit(true, false, called.size, THRESHOLDS).tolist()
         for place, t in enumerate(THRESHOLDS.tolist()):
             model, low, high = finite((within.estimate[place], within.low[place], within.high[place]))
+            if is_flat(within.low[place], within.high[place]):  # everyone or no one is treated in every draw
+                low = high = None
             found.append(
                 NetBenefit(
                     target=target,
@@ -168,6 +172,8 @@ def biopsies(
         units = units_of(table.filter(pl.Series(test)), classes)
         calls = np.stack([by_reference[test], model[test] == 1]).astype(np.float64)
         within = _saved(units, calls, settings) if test.any() else None
+        if within is not None and np.isnan(within[1]):
+            note = "; ".join(filter(None, [note, FLAT]))
         found.append(_row(reference, units, calls, n=int(test.sum()), note=note, ends=within))
     return found
 
@@ -201,7 +207,8 @@ def _saved(units: Units, calls: Array, settings: EvaluateSettings) -> tuple[floa
         n_draws=settings.n_bootstrap,
         confidence=settings.confidence,
     )
-    return float(within.estimate[0]), float(within.low[0]), float(within.high[0])
+    low, high = float(within.low[0]), float(within.high[0])
+    return (float(within.estimate[0]), *((np.nan, np.nan) if is_flat(low, high) else (low, high)))
 
 
 def _row(

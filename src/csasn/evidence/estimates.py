@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from csasn.arrays import Array
 from csasn.config import EvaluateSettings
+from csasn.evidence.flat_figures import WITHOUT, flat_interval
 from csasn.evidence.metric_panel import Figure, estimable_classes, panel
 from csasn.evidence.record import Record, Scope
 from csasn.evidence.statistics.bootstrap import Bootstrapped, bootstrap
-from csasn.evidence.statistics.intervals import auprc_interval, newcombe_auroc
+from csasn.evidence.statistics.intervals import auprc_interval, is_flat, newcombe_auroc
 from csasn.schema import ClassList
 from csasn.units import Units, units_of
 
@@ -62,6 +64,11 @@ class Resampled:
                     confidence=settings.confidence,
                 )
                 ends, method = (ends[0], *area), "Newcombe's method 5: no draw differs from the estimate"
+            if is_flat(ends[1], ends[2]):
+                values = {(each.target, each.metric): float(found.estimate[k]) for k, each in enumerate(self.estimable)}
+                within, method = flat_interval(figure, values, self.units, self.scope.unit, settings.confidence)
+                ends = (ends[0], *(within or (np.nan, np.nan)))
+                note = note if within else "; ".join(filter(None, [note, WITHOUT]))
         return self.scope.record(
             figure.target,
             figure.metric,

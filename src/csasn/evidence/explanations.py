@@ -12,7 +12,7 @@ from csasn.config import EvaluateSettings
 from csasn.evidence.comparison import UNDEFINED, paired_difference
 from csasn.evidence.record import finite
 from csasn.evidence.statistics.bootstrap import Bootstrapped, bootstrap
-from csasn.evidence.statistics.intervals import wilson
+from csasn.evidence.statistics.intervals import is_flat, wilson
 from csasn.evidence.statistics.paired import detectable_difference, holm
 from csasn.evidence.statistics.pointing import (
     BASELINES,
@@ -25,6 +25,7 @@ from csasn.evidence.statistics.pointing import (
     enlarged,
     pointing,
 )
+from csasn.frames import read_parquet
 from csasn.runs import Run
 from csasn.schema import MAPS
 
@@ -118,9 +119,9 @@ class Explanations:
 
 def explanations_content(run: Run) -> Explanations:
     """Everything of explanations.json, from explanations/ alone."""
-    maps, keyed = pl.read_parquet(run.require("explanations/maps.parquet")), _keys(run)
+    maps, keyed = read_parquet(run.require("explanations/maps.parquet")), _keys(run)
     trained = maps.filter(pl.col("level") == 0)
-    images = _images(trained, pl.read_parquet(run.require("explanations/masks.parquet"))).join(keyed, on="image_path")
+    images = _images(trained, read_parquet(run.require("explanations/masks.parquet"))).join(keyed, on="image_path")
     kinds = [kind for kind in MAPS if kind in trained["map"].to_list()]
     settings, seed = run.configuration.evaluate, run.configuration.fit.seed
     targets = trained.unique("image_path", maintain_order=True).select("image_path", "target_class")
@@ -256,7 +257,7 @@ def _of_group(
                 detectable=None,
                 n_patients=n_patients,
                 n_images=images.height,
-                note=note,
+                note="; ".join(filter(None, [note, apart.note])),
             )
             yield record, apart.error
 
@@ -288,7 +289,13 @@ def _ends(
     estimate = float(drawn.estimate[column])
     if measure == "pointing" and estimate in (0.0, 1.0):
         return (estimate, *wilson(round(estimate) * n, n, confidence))
-    return finite((estimate, float(drawn.low[column]), float(drawn.high[column])))
+    return _finite_ends(drawn, column)
+
+
+def _finite_ends(drawn: Bootstrapped, column: int) -> tuple[float | None, float | None, float | None]:
+    """Estimate with its resampled interval, without one where that has no width."""
+    estimate, low, high = (float(each[column]) for each in (drawn.estimate, drawn.low, drawn.high))
+    return finite((estimate, np.nan, np.nan) if is_flat(low, high) else (estimate, low, high))
 
 
 def _alike(
@@ -328,7 +335,7 @@ def _alike_record(
     ends: tuple[float | None, ...] = (None,) * 3
     if len(values) >= FEWEST:
         drawn = _means(table.join(keyed, on="image_path"), ["alike"], settings, seed=seed)
-        ends = finite((float(drawn.estimate[0]), float(drawn.low[0]), float(drawn.high[0])))
+        ends = _finite_ends(drawn, 0)
     return Alike(
         map=kind,
         level=level,

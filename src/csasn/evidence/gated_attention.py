@@ -11,6 +11,7 @@ from csasn.evidence.estimates import resample
 from csasn.evidence.metric_panel import EVERY_CLASS
 from csasn.evidence.record import EVERY_SITE, Scope
 from csasn.evidence.run_tables import RunTables
+from csasn.frames import read_parquet
 from csasn.schema import GATED_ATTENTION, ClassList
 from csasn.units import MAIN_MODEL, MALIGNANCY, Unit, tested_rows
 
@@ -53,7 +54,7 @@ def aggregations_content(tables: RunTables) -> Aggregations:
     Differences share their bootstrap draws of patients. Of nodules with one image, attention has nothing to weigh: the
     two ways then differ by the heads alone.
     """
-    attended = pl.read_parquet(tables.run.require(NODULES))
+    attended = read_parquet(tables.run.require(NODULES))
     return aggregations(tables.by_unit, attended, tables.classes, tables.run.configuration.evaluate)
 
 

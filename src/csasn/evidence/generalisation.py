@@ -12,6 +12,7 @@ from csasn.evidence.comparison import difference_of, shared_units
 from csasn.evidence.estimates import Resampled, resample
 from csasn.evidence.metric_panel import EVERY_CLASS
 from csasn.evidence.record import EVERY_SITE, Scope
+from csasn.frames import read_parquet
 from csasn.runs import Run, open_run
 from csasn.schema import ClassList
 from csasn.units import MAIN_MODEL, MALIGNANCY, per_unit, tested_rows
@@ -87,7 +88,7 @@ def beside(run: Run, other: Run) -> Beside:
     classes, settings = run.classes(), run.configuration.evaluate
     tables = []
     for each in (run, other):
-        predictions = pl.read_parquet(each.require("predictions.parquet"))
+        predictions = read_parquet(each.require("predictions.parquet"))
         main = predictions.filter(pl.col("model") == MAIN_MODEL)
         tables.append(tested_rows(per_unit(main, classes, unit="patient"), MAIN_MODEL))
     return Beside(
@@ -129,7 +130,7 @@ def _drops_at(site: str, own: Resampled, other: Resampled, apart: int, settings:
                 high=each.high,
                 p=each.p,
                 n=figures[target, metric].n,
-                note="; ".join(filter(None, [figures[target, metric].note, left_out])),
+                note="; ".join(filter(None, [figures[target, metric].note, each.note, left_out])),
             )
         )
     return rows

@@ -13,6 +13,7 @@ from csasn.evidence.estimates import KEY_OF, Resampled, resample
 from csasn.evidence.metric_panel import EVERY_CLASS, too_few
 from csasn.evidence.record import EVERY_SITE, Scope, finite
 from csasn.evidence.statistics.delong import delong
+from csasn.evidence.statistics.intervals import NO_WIDTH
 from csasn.evidence.statistics.paired import POWER, detectable_difference, holm
 from csasn.evidence.statistics.paired_proportions import discordant, least_found
 from csasn.evidence.wording import better_of, found, in_words, not_found, untold
@@ -122,7 +123,7 @@ def _overall(metric: str, pair: Pair, settings: EvaluateSettings) -> tuple[RunDi
         p=each.p,
         n=figure.n,
         n_patients=np.unique(one.units.patients[one.units.known]).size,
-        note=figure.note,
+        note="; ".join(filter(None, [figure.note, each.note])),
     )
     return row, each.error
 
@@ -147,8 +148,12 @@ def _auroc(target: str, pair: Pair, confidence: float) -> tuple[RunDifference, f
         error, ends = both.error(), both.difference(confidence=confidence)
         p = both.p() if error > 0 else 1.0  # without variance both areas are alike, or 1 and 0
         told = error > 0 or ends[0] == 0
-        values = [*both.auroc.tolist(), *(finite(ends) if told else (None,) * 3), p if told else None]
-        note = figure_note if told else "not estimable: the difference has no variance"
+        shown = finite(ends) if error > 0 else (0.0 if told else None, None, None)
+        values = [*both.auroc.tolist(), *shown, p if told else None]
+        alike = "" if error > 0 else "no interval: the difference has no variance"
+        note = (
+            "; ".join(filter(None, [figure_note, alike])) if told else "not estimable: the difference has no variance"
+        )
     row = RunDifference(
         unit=unit,
         family="by target",
@@ -222,11 +227,15 @@ def _settled(family: list[tuple[RunDifference, float | None]], settings: Evaluat
 
 def _told(row: RunDifference, alpha: float) -> RunDifference:
     what, level = in_words(row.target, row.metric), f"{100 * (1 - alpha):.0f} %"
+    alike = row.estimate is not None and abs(row.estimate) <= NO_WIDTH and row.low is None
+    if alike and row.p_holm is not None:
+        verdict = not_found(what, n_patients=row.n_patients, detectable=row.detectable, alike=True)
+        return replace(row, verdict=verdict)
     if row.estimate is None or row.low is None or row.high is None or row.p_holm is None:
         return replace(row, verdict=untold(what, row.note))
     if row.p_holm < alpha:
         ends = (row.estimate, row.low, row.high)
         verdict = found(what, row.metric, ends, p_holm=row.p_holm, level=level)
         return replace(row, better=better_of(row.metric, row.estimate), verdict=verdict)
-    alike = row.low == row.high or row.first_alone == row.second_alone == 0
+    alike = row.first_alone == row.second_alone == 0
     return replace(row, verdict=not_found(what, n_patients=row.n_patients, detectable=row.detectable, alike=alike))

@@ -6,6 +6,7 @@ import polars as pl
 
 from csasn.calibration.calibrate import read_calibration
 from csasn.calibration.fit import Calibration
+from csasn.frames import read_parquet
 from csasn.runs import Run
 from csasn.schema import ClassList
 from csasn.units import UNITS, Unit, per_unit
@@ -25,7 +26,7 @@ class RunTables:
 def read_tables(run: Run) -> RunTables:
     """Read a run on which `calibrate` is finished; MismatchError where a file was changed since."""
     classes = run.classes()
-    predictions = pl.read_parquet(run.require("predictions.parquet"))
+    predictions = read_parquet(run.require("predictions.parquet"))
     return RunTables(
         run=run,
         manifest=run.manifest(),

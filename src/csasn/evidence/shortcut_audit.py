@@ -10,6 +10,7 @@ from scipy.special import expit
 from csasn.calibration.calibrate import EMBEDDINGS
 from csasn.calibration.embeddings import read_embeddings
 from csasn.evidence.statistics.leaks import Leak, Question, leaks, site_readable, within_sites_auroc
+from csasn.frames import read_parquet
 from csasn.runs import Run
 
 MARKS_FOLLOW = "do marks away from the nodule follow malignancy?"
@@ -87,7 +88,7 @@ def shortcuts_content(run: Run) -> Shortcuts:
 def _per_patient(run: Run) -> pl.DataFrame:
     """Patient, site, malignant, marked_share, border_free (every image), and the mean logit of each variant."""
     keys = run.manifest().select("image_path", "patient_id", "site", "malignant")
-    images = pl.read_parquet(run.require("altered.parquet")).join(keys, on="image_path", validate="m:1")
+    images = read_parquet(run.require("altered.parquet")).join(keys, on="image_path", validate="m:1")
     grouped = images.group_by("patient_id")
     logits = images.pivot(on="variant", index="patient_id", values="malignancy", aggregate_function="mean")
     known = grouped.agg(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from csasn.arrays import Array
 from csasn.evidence.explanations import cells_of, place_of, target_of
 from csasn.evidence.statistics.pointing import Place, enlarged
+from csasn.frames import read_parquet
 from csasn.runs import Run
 
 
@@ -24,8 +25,8 @@ class ShownMaps:
 
 def shown_maps(run: Run, image_paths: Sequence[str]) -> dict[str, ShownMaps]:
     """The trained network's maps and the mask of each image, from explanations/."""
-    maps = pl.read_parquet(run.require("explanations/maps.parquet"))
-    masks = pl.read_parquet(run.require("explanations/masks.parquet"))
+    maps = read_parquet(run.require("explanations/maps.parquet"))
+    masks = read_parquet(run.require("explanations/masks.parquet"))
     trained = maps.filter(pl.col("level") == 0)
     shown = {}
     for row in masks.filter(pl.col("image_path").is_in(image_paths)).iter_rows(named=True):

@@ -44,10 +44,10 @@ def sentence(row: ArmDifference, *, level: str, reached: bool = True) -> str:
     if row.metric == "sensitivity":
         what = what.replace("sensitivity", "sensitivity at frozen thresholds")
     what = what[0].upper() + what[1:]
+    if (row.estimate == 0 and row.low is None) or row.low == row.high == 0:
+        return f"{what} is the same, and not one patient tells the two apart."
     if row.estimate is None or row.low is None or row.high is None:
         return f"{what} cannot be estimated."
-    if row.low == row.high == 0:
-        return f"{what} is the same, and not one patient tells the two apart."
     sign = 1 if row.estimate >= 0 else -1
     low, high = sorted(sign * each for each in (row.low, row.high))
     found = row.verdict in ("helps", "hurts")

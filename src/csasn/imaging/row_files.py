@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csasn.errors import MismatchError
-from csasn.files import read_json, storage_errors, sync_folder, write_json
+from csasn.files import own_path, read_json, storage_errors, sync_folder, write_json
 
 Layout = Mapping[str, tuple[tuple[int, ...], str]]  # of each array: the shape of one row, the dtype's name
 
@@ -23,7 +23,7 @@ class RowFiles:
     """
 
     def __init__(self, folder: Path, *, key_bytes: int) -> None:
-        self.folder = folder
+        self.folder = own_path(folder.parent, folder.name)
         self.keys: list[bytes] = []
         self.arrays: dict[str, NDArray[np.generic]] = {}
         self._key_bytes = key_bytes
@@ -37,7 +37,7 @@ class RowFiles:
             return
         written: dict[str, tuple[list[int], str]] = read_json(self.folder / "layout.json")  # type: ignore[assignment]
         self._layout = {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in written.items()}
-        path = self.folder / "keys"
+        path = own_path(self.folder, "keys")
         content = path.read_bytes() if path.is_file() else b""
         n = min(len(content) // self._key_bytes, *(self._n_rows_of(name) for name in self._layout))
         self.keys = [content[at : at + self._key_bytes] for at in range(0, n * self._key_bytes, self._key_bytes)]
@@ -49,7 +49,7 @@ class RowFiles:
 
         Space that was reserved and not used is given back at the end, also after an error.
         """
-        path = self.folder / "lock"
+        path = own_path(self.folder, "lock")
         with storage_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -103,7 +103,7 @@ class RowFiles:
             for name in self._layout:
                 with self._path(name).open("rb+") as stream:
                     os.fsync(stream.fileno())
-            with (self.folder / "keys").open("ab") as stream:
+            with own_path(self.folder, "keys").open("ab") as stream:
                 stream.truncate(len(self.keys) * self._key_bytes)
                 stream.write(b"".join(self._pending))
                 stream.flush()
@@ -120,7 +120,7 @@ class RowFiles:
                 os.truncate(path, length)
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.rows"
+        return own_path(self.folder, f"{name}.rows")
 
     def _row_bytes(self, name: str) -> int:
         shape, dtype = self._layout[name]

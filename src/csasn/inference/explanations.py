@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from csasn.decoding.pictures import read_mask, read_picture
 from csasn.files import write_whole
+from csasn.imaging.certified import certified_mask, certified_picture
 from csasn.imaging.letterbox import as_images, letterbox, letterbox_place
 from csasn.inference.loading import load_reader, refuse_other_weights
 from csasn.inference.randomised import deal_anew, levels_of
@@ -128,13 +128,13 @@ def _look(session: Session, batch: NDArray[np.int64]) -> tuple[Tensor, list[dict
     """Images (B, 1, S, S) of manifest rows, and a record of each one's mask and place."""
     manifest, root = session.run.manifest()[batch], session.run.images_root()
     size_px, pictures, records = session.run.configuration.imaging.size_px, [], []
-    for image, mask in manifest.select("image_path", "mask_path").iter_rows():
-        pixels = read_picture(root / image)
+    for image, sha256, mask in manifest.select("image_path", "sha256", "mask_path").iter_rows():
+        pixels = certified_picture(root, image, sha256)
         pictures.append(letterbox(pixels, size_px))
         place = dict(
             zip(("top_px", "left_px", "height_px", "width_px"), letterbox_place(pixels.shape, size_px), strict=True)
         )
-        nodule = None if mask is None else letterbox(np.uint8(255) * read_mask(root / mask), size_px) > MASK_EDGE
+        nodule = None if mask is None else letterbox(np.uint8(255) * certified_mask(root, mask), size_px) > MASK_EDGE
         packed = None if nodule is None else np.packbits(nodule).tobytes()
         records.append({"image_path": image, "size_px": size_px, **place, "mask": packed})
     return as_images(np.stack(pictures)).to(session.device), records

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_sample_images
 
-from csasn.decoding.pictures import read_picture
 from csasn.files import read_json
+from csasn.imaging.certified import certified_picture
 from csasn.imaging.letterbox import letterbox
 from csasn.schema import read_manifest
 
@@ -32,8 +32,8 @@ class Foreign:
 def foreign_pictures(size_px: int, cohorts: Sequence[Path], *, seed: int) -> Foreign:
     """Crops of scikit-learn's two photographs, four kinds of noise, and at most 200 images of each cohort folder.
 
-    The same seed gives the same pictures. Raises BadInputError where a folder is no cohort, RefusedPicture where a
-    picture cannot be read.
+    The same seed gives the same pictures. Raises BadInputError where a folder is no cohort, or where a picture
+    is another one than its manifest certifies.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
     found = [("photographs", name, each) for name, each in _crops(rng)]
@@ -43,8 +43,8 @@ def foreign_pictures(size_px: int, cohorts: Sequence[Path], *, seed: int) -> For
         group = str(certificate.get("name") or cohort.name)
         root = cohort / str(certificate["images_root"])
         chosen = rng.permutation(len(manifest))[:MOST_OF_A_COHORT]
-        names = manifest[np.sort(chosen)]["image_path"].to_list()
-        found += [(group, name, read_picture(root / name)) for name in names]
+        rows = manifest[np.sort(chosen)].select("image_path", "sha256").iter_rows()
+        found += [(group, name, certified_picture(root, name, sha256)) for name, sha256 in rows]
     return Foreign(
         pixels=np.stack([letterbox(pixels, size_px) for _, _, pixels in found]),
         group=[group for group, _, _ in found],

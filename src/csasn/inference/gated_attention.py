@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from csasn.files import write_whole
+from csasn.frames import read_parquet
 from csasn.inference.embed import embeddings_name
 from csasn.learning.gated_attention import Bags, bags_of_nodules, fit_fold
 from csasn.network.gated_attention import GatedAttention
@@ -41,7 +42,7 @@ def read_nodules(run: Run, folds: list[int]) -> tuple[str, ...]:
 def _nodules(run: Run, fold: int) -> pl.DataFrame:
     """A row a nodule and partition: keys, labels, and its images with their embeddings, by name."""
     keys = run.manifest().select("image_path", "site", "nodule_id", "patient_id", "malignant", "subtype")
-    images = pl.read_parquet(run.path(embeddings_name(fold))).join(keys, on="image_path", validate="1:1")
+    images = read_parquet(run.path(embeddings_name(fold))).join(keys, on="image_path", validate="1:1")
     grouped = images.sort("image_path").group_by("partition", "nodule_id", maintain_order=True)
     nodules = grouped.agg(
         pl.col("site", "patient_id", "malignant", "subtype", "image_path").first(),

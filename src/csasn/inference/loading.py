@@ -8,7 +8,7 @@ from csasn.errors import MismatchError
 from csasn.learning.scoring import InputSource
 from csasn.learning.session import Session
 from csasn.network.build import network_settings, over_branches
-from csasn.network.checkpoint import read_checkpoint, require_origin
+from csasn.network.checkpoint import load_tensors, read_checkpoint, require_origin
 from csasn.network.csasn import Csasn
 from csasn.runs import checkpoint_path
 
@@ -33,7 +33,7 @@ def load_reader(session: Session, model: str, fold: int) -> Reader:
     tuned = bool(notes["finetuned"])
     if not tuned:  # the frozen branches are not in the checkpoint: they are the pretrained ones, checked by hash
         tensors |= {name: each for name, each in network.state_dict().items() if name.startswith("branches.")}
-    network.load_state_dict(tensors)
+    load_tensors(network, tensors, checkpoint_path(session.run, model, fold))
     network.to(session.device)
     network.eval()
     return Reader(network=network, inputs=session.inputs(frozen=not tuned), tuned=tuned)

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from csasn.decoding.burned_in import without_text
 from csasn.decoding.marks import find_marks
-from csasn.decoding.pictures import read_mask, read_picture
 from csasn.files import write_whole
+from csasn.imaging.certified import certified_mask, certified_picture
 from csasn.imaging.letterbox import as_images, letterbox
 from csasn.inference.loading import Reader, load_reader, refuse_other_weights
 from csasn.learning.rows import FoldRows, folds_of, rows_of
@@ -77,8 +77,8 @@ def chosen_rows(manifest: pl.DataFrame, n_patients: int, *, seed: int) -> NDArra
 def _read(session: Session, reader: Reader, rows: FoldRows, batch: NDArray[np.int64]) -> Iterator[dict[str, object]]:
     manifest, root = session.run.manifest()[batch], session.run.images_root()
     altered = [
-        alter(read_picture(root / image), None if mask is None else read_mask(root / mask))
-        for image, mask in manifest.select("image_path", "mask_path").iter_rows()
+        alter(certified_picture(root, image, sha256), None if mask is None else certified_mask(root, mask))
+        for image, sha256, mask in manifest.select("image_path", "sha256", "mask_path").iter_rows()
     ]
     size_px = session.run.configuration.imaging.size_px
     flat = [(row, name, pixels) for row, each in enumerate(altered) for name, pixels in each.variants.items()]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
-from csasn.errors import BadInputError, MismatchError
+from csasn.errors import BadInputError, MismatchError, listing
 from csasn.files import read_json, write_bytes, write_json
 
 
@@ -54,6 +54,30 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
             f"{path} is not a safetensors file ({error}). Nothing else is read, because pickles can run code: "
             "restore it, or run `csasn fit` again."
         ) from error
+
+
+def load_tensors(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a network the tensors of a checkpoint; BadInputError, naming them, where they cannot be its weights.
+
+    Each tensor of the network is there, in its shape and kind of number, and finite, whatever the file's hash says.
+    """
+    own = network.state_dict()
+    wrong = [f"{name}: missing" for name in own if name not in tensors]
+    for name, each in tensors.items():
+        if name not in own:
+            wrong.append(f"{name}: the network has no such tensor")
+        elif each.shape != own[name].shape:
+            wrong.append(f"{name}: shape {tuple(each.shape)}, expected {tuple(own[name].shape)}")
+        elif each.is_floating_point() != own[name].is_floating_point():
+            wrong.append(f"{name}: {each.dtype}, expected {own[name].dtype}")
+        elif each.is_floating_point() and not bool(each.isfinite().all()):
+            wrong.append(f"{name}: not finite")
+    if wrong:
+        raise BadInputError(
+            f"{path} holds tensors that are not weights of this network:\n{listing(wrong)}\n"
+            "Restore it, or run `csasn fit` again."
+        )
+    network.load_state_dict(tensors)
 
 
 def require_origin(notes: dict[str, object], origin: dict[str, object], path: Path) -> None:

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from csasn.csv_cells import restored_cells
 from csasn.documents import read_document
 from csasn.evidence.evaluation import Evaluation
+from csasn.frames import read_csv, read_parquet
 from csasn.report.blocks import Drawing
 from csasn.report.formatting import Index, index
 from csasn.report.plotting import draw
 from csasn.runs import Run
-from csasn.schema import WEIGHTS_COLUMNS, ClassList
+from csasn.schema import HISTORY_COLUMNS, WEIGHTS_COLUMNS, ClassList
 from csasn.units import MAIN_MODEL, Units, per_unit, tested_rows, units_of
 
 D = TypeVar("D")
@@ -40,17 +41,17 @@ class EvaluatedRun:
     @cached_property
     def predictions(self) -> pl.DataFrame:
         """predictions.parquet."""
-        return pl.read_parquet(self.run.require("predictions.parquet"))
+        return read_parquet(self.run.require("predictions.parquet"))
 
     @cached_property
     def history(self) -> pl.DataFrame:
         """history.csv."""
-        return pl.read_csv(self.run.require("history.csv"))
+        return restored_cells(read_csv(self.run.require("history.csv"), HISTORY_COLUMNS))
 
     @cached_property
     def weights(self) -> pl.DataFrame:
         """weights.csv."""
-        return restored_cells(pl.read_csv(self.run.require("weights.csv"), schema=WEIGHTS_COLUMNS))
+        return restored_cells(read_csv(self.run.require("weights.csv"), WEIGHTS_COLUMNS))
 
     @cached_property
     def split(self) -> pl.DataFrame:
@@ -61,6 +62,14 @@ class EvaluatedRun:
     def manifest(self) -> pl.DataFrame:
         """manifest.parquet."""
         return self.run.manifest()
+
+    @cached_property
+    def _sha256s(self) -> dict[str, str]:
+        return dict(self.manifest.select("image_path", "sha256").iter_rows())
+
+    def sha256_of(self, image_path: str) -> str:
+        """The hash that the manifest certifies of a picture; empty, which no file has, where it knows none."""
+        return self._sha256s.get(image_path, "")
 
     @cached_property
     def classes(self) -> ClassList:

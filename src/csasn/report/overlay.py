@@ -18,13 +18,18 @@ OUTLINE = (86, 180, 233)  # sky blue of Okabe & Ito, which the colours of the ma
 
 
 def overlay(
-    root: Path, image_path: str, square: Array | None, mask: NDArray[np.bool_] | None, place: Place
+    root: Path,
+    image_path: str,
+    square: Array | None,
+    mask: NDArray[np.bool_] | None,
+    place: Place,
+    sha256: str | None = None,
 ) -> tuple[bytes | None, str]:
     """A PNG of the picture under a map (S, S) from 0 to 1, the mask (S, S) outlined; or None and why there is none.
 
     `place` says where the picture lies in the square; without a map the picture stands in grey.
     """
-    grey, missing = small_grey(root, image_path)
+    grey, missing = small_grey(root, image_path, sha256)
     if grey is None:
         return None, missing
     colours = np.repeat(np.asarray(grey, dtype=np.float64)[..., np.newaxis], 3, axis=2)

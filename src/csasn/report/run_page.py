@@ -57,6 +57,8 @@ def report_run(run: Run) -> Path:
     """Write report.html, every figure (SVG, PNG) and table (CSV) of it, model_card.md and the checklists."""
     evaluated = EvaluatedRun(run=run)
     sections = [found for section in SECTIONS if (found := section(evaluated)) is not None]
+    for name in ("figures", "tables"):
+        run.path(name)  # refused where it is a link: what is written would lie elsewhere
     write_blocks(run.folder, sections)
     source, citation = (str(evaluated.certificate.get(name) or "not stated") for name in ("source", "citation"))
     page = rendered(

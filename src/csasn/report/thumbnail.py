@@ -1,27 +1,54 @@
 """A small grey picture for the page, or why there is none."""
 
+import hashlib
 import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from csasn.files import opened
+
 THUMBNAIL_PX = 200
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "TIFF",
+    "GIF",
+    "WEBP",
+    "PPM",
+    "JPEG2000",
+)  # none that starts another program, as EPS does
+MAX_FILE_BYTES = 600_000_000
+MAX_PIXELS = 50_000_000
 
 
-def thumbnail(root: Path, image_path: str) -> tuple[bytes | None, str]:
+def thumbnail(root: Path, image_path: str, sha256: str | None = None) -> tuple[bytes | None, str]:
     """A grey PNG of at most THUMBNAIL_PX a side, or None and why there is none."""
-    grey, missing = small_grey(root, image_path)
+    grey, missing = small_grey(root, image_path, sha256)
     return (None if grey is None else as_png(grey)), missing
 
 
-def small_grey(root: Path, image_path: str) -> tuple[Image.Image | None, str]:
-    """An upright grey picture of at most THUMBNAIL_PX a side, or None and why there is none."""
+def small_grey(root: Path, image_path: str, sha256: str | None = None) -> tuple[Image.Image | None, str]:
+    """An upright grey picture of at most THUMBNAIL_PX a side, or None and why there is none.
+
+    The file lies below `root`, and its bytes have the manifest's `sha256` where that is given: the page of a run from
+    elsewhere shows no other file of the disk, and no picture that was changed since.
+    """
     path = (root / image_path).resolve()
     if not path.is_relative_to(root.resolve()):
         return None, "the path leads out of the images' folder"
     try:
-        with Image.open(path) as picture:
+        with opened(path) as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            return None, "the picture's file is too large"
+        if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            return None, "the picture is not the one of the manifest: its bytes differ"
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return None, "the picture has too many pixels"
             picture.load()
             grey = _grey(ImageOps.exif_transpose(picture))
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from csasn.csv_cells import restored_cells
 from csasn.evidence.study import Cost
+from csasn.frames import read_csv
 from csasn.network.csasn import Csasn, FusionHead
 from csasn.network.weights import build_branches
 from csasn.runs import Run
@@ -18,7 +19,7 @@ from csasn.schema import HISTORY_COLUMNS
 
 def cost_of(run: Run) -> Cost:
     """The cost of a unit that was fitted."""
-    history = restored_cells(pl.read_csv(run.require("history.csv"), schema=HISTORY_COLUMNS))
+    history = restored_cells(read_csv(run.require("history.csv"), HISTORY_COLUMNS))
     n_train = run.split().filter(pl.col("partition") == "train").group_by("fold").len("n")
     seconds = history.join(n_train, on="fold").select(pl.col("n") / pl.col("images_per_s")).to_series().sum()
     parameters: dict[str, int] = run.stages()["fit"]["parameters"]  # type: ignore[assignment]

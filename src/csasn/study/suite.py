@@ -1,17 +1,16 @@
 """A suite: a base profile, what all variants share, and a list of variants, each a few settings away from the full."""
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from csasn.config import Configuration, Settings
+from csasn.config import Configuration, Seed, Settings
 from csasn.errors import BadInputError, listing
 from csasn.files import file_sha256
-from csasn.settings_files import flat_settings, overlaid, read_configuration, read_settings, validated
+from csasn.settings_files import flat_settings, overlaid, read_configuration, read_settings, read_toml, validated
 
 FULL = "full"  # the variant that all others are set against
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -39,7 +38,7 @@ class Suite(Settings):
 
     base: str
     """Profile that all variants start from, relative to the suite's folder."""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     """Seeds of the trainings; every variant is trained once with each."""
     settings: Annotated[Overrides, Field(default_factory=dict)]
     """Settings of all variants that differ from the profile's, by group."""
@@ -69,7 +68,7 @@ def shared_settings(path: Path) -> Configuration:
     suite = read_settings(path, Suite)
     base = path.parent / suite.base
     read_configuration(base)  # so that a fault of the profile is told as the profile's
-    over = overlaid(tomllib.loads(base.read_text(encoding="utf-8")), suite.settings, Configuration)
+    over = overlaid(read_toml(base), suite.settings, Configuration)
     return validated(over, source=f"{path}, its shared settings")
 
 

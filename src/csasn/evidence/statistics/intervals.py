@@ -1,5 +1,6 @@
 """Confidence intervals in closed form: of a share, of a share among clustered units, of predictive values, of AUROC."""
 
+from collections.abc import Sequence
 from math import isfinite, log, sqrt
 from typing import Any
 
@@ -13,6 +14,7 @@ from csasn.arrays import Array
 
 Interval = tuple[float, float]
 EDGE = 1e-12
+NO_WIDTH = 1e-9  # below which an interval has none: sums in another order differ by rounding
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
@@ -41,10 +43,34 @@ def clustered_wilson(hits: NDArray[Any], patients: NDArray[Any], confidence: flo
     variance = n_patients / max(n_patients - 1, 1) * float(excess @ excess) / hits.size**4
     n = share * (1 - share) / variance if variance > 0 else float(n_patients)
     n = min(n, float(hits.size))
+    return score_interval(share, n, confidence)
+
+
+def score_interval(share: float, n: float, confidence: float = 0.95) -> Interval:
+    """Wilson's interval of a share of n units, where n and the number of hits need not be whole."""
     z = float(norm.ppf((1 + confidence) / 2))
     centre, reach = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low, high = (centre - reach) / (1 + z**2 / n), (centre + reach) / (1 + z**2 / n)
     return (0.0 if share == 0 else float(low)), (1.0 if share == 1 else float(high))
+
+
+def is_flat(low: float, high: float) -> bool:
+    """Whether a resampled interval has no width but for rounding: resampling then knows nothing of the spread."""
+    return abs(high - low) <= NO_WIDTH
+
+
+def mean_interval(estimates: Sequence[float], ends: Sequence[Interval], *, together: bool) -> Interval:
+    """The interval of the mean of figures from each figure's own ends (MOVER: Zou & Donner 2008, Stat Med 27:1693).
+
+    Independent figures: the square root of the sum of squared distances. Those that may move `together`: the sum, which
+    is the widest that any correlation between them gives. Raises ValueError where there is no figure.
+    """
+    if not estimates:
+        raise ValueError("A mean needs at least one figure; received none.")
+    centre = np.asarray(estimates, dtype=np.float64)
+    apart = np.abs(np.asarray(ends, dtype=np.float64).T - centre)
+    reach = (apart.sum(axis=1) if together else np.sqrt((apart**2).sum(axis=1))) / centre.size
+    return float(centre.mean() - reach[0]), float(centre.mean() + reach[1])
 
 
 def predictive_value_interval(

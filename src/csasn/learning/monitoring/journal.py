@@ -32,7 +32,7 @@ class Journal:
         record: Record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values}
         line = json.dumps(record, allow_nan=False) + "\n"
         with storage_errors(self._path):
-            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
                 os.write(handle, (("\n" if self._torn else "") + line).encode())
             finally:

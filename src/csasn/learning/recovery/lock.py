@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from csasn.errors import LockedError
-from csasn.files import storage_errors
+from csasn.files import own_path, storage_errors
 
 LOCK = ".fit.lock"
 
@@ -19,9 +19,9 @@ def trainer_lock(folder: Path) -> Iterator[None]:
     Raises LockedError, naming the process, where another holds it; StorageError where the folder cannot be written
     to. A file left by a dead process is no obstacle: what counts is the kernel's flock, not that the file exists.
     """
-    path = folder / LOCK
+    path = own_path(folder, LOCK)
     with storage_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,7 +40,7 @@ def trainer_lock(folder: Path) -> Iterator[None]:
 
 def trainer_of(folder: Path) -> str | None:
     """The process that is training in a run folder ("process 123"), or None."""
-    path = folder / LOCK
+    path = own_path(folder, LOCK)
     if not path.is_file():
         return None
     with path.open("rb") as stream:

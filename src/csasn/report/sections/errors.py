@@ -1,7 +1,6 @@
 """The hardest errors, with their pictures."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -37,7 +36,7 @@ def errors(evaluated: EvaluatedRun) -> Section:
         if found
         else "No test image was read wrongly."
     )
-    pictures = Pictures(pictures=tuple(_picture(evaluated.run.images_root(), each) for each in found))
+    pictures = Pictures(pictures=tuple(_picture(evaluated, each) for each in found))
     return Section(
         id="errors",
         title="The hardest errors",
@@ -70,8 +69,8 @@ def hardest_errors(predictions: pl.DataFrame, classes: ClassList, *, n: int = N_
     return found
 
 
-def _picture(root: Path, error: HardError) -> Picture:
-    png, missing = thumbnail(root, error.image_path)
+def _picture(evaluated: EvaluatedRun, error: HardError) -> Picture:
+    png, missing = thumbnail(evaluated.run.images_root(), error.image_path, evaluated.sha256_of(error.image_path))
     return Picture(
         png=png,
         missing=missing,

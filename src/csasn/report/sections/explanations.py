@@ -103,7 +103,7 @@ def _points_more(row: OnNodule) -> bool:
 def learned(kind: str, alike: Sequence[Alike], limit: float) -> str:
     """Whether a map changes when what was learned above the branches, and then everything, is dealt anew."""
     above = _above(kind, alike)
-    if above is None or above.low is None:
+    if above is None or above.estimate is None:
         return "Whether it depends on the weights is not estimable."
     last = [row for row in alike if row.map == kind and row.randomised != ANOTHER][-1]
     return (
@@ -120,9 +120,11 @@ def _above(kind: str, alike: Sequence[Alike]) -> Alike | None:
 
 
 def _fate(row: Alike, limit: float) -> str:
-    if row.low is None or row.high is None or row.low < limit <= row.high:
+    # without an interval every map gave the same figure, which then speaks for itself
+    low, high = (row.estimate if end is None else end for end in (row.low, row.high))
+    if low is None or high is None or low < limit <= high:
         return "whether it stays cannot be told"
-    return STAYS if row.low >= limit else "little of it stays"
+    return STAYS if low >= limit else "little of it stays"
 
 
 def _made(found: Explanations) -> str:
@@ -210,12 +212,13 @@ def _strips(evaluated: EvaluatedRun, found: Explanations) -> list[Block]:
 
 def _strip(evaluated: EvaluatedRun, row: ShownImage, maps: ShownMaps) -> Pictures:
     root, name = evaluated.run.images_root(), row.image_path
-    png, missing = overlay(root, name, None, maps.mask, maps.place)
+    sha256 = evaluated.sha256_of(name)
+    png, missing = overlay(root, name, None, maps.mask, maps.place, sha256)
     told = (f"named {row.target_class}", f"site {row.site}", f"patient {row.patient_id}")
     alt = f"Ultrasound image of patient {row.patient_id}"
     pictures = [Picture(png=png, missing=missing, title=row.reference, lines=told, alt=alt)]
     for kind in (kind for kind in METHODS if kind in maps.squares):
-        png, missing = overlay(root, name, maps.squares[kind], maps.mask, maps.place)
+        png, missing = overlay(root, name, maps.squares[kind], maps.mask, maps.place, sha256)
         reached = row.reached.get(kind)
         lines = (_hit(reached.pointing), f"energy {reached.energy:.2f}") if reached else ("no nodule in a mask",)
         pictures.append(Picture(png=png, missing=missing, title=NAMES[kind], lines=lines, alt=f"{NAMES[kind]}; {alt}"))

@@ -2,6 +2,7 @@
 
 import json
 
+from csasn.files import file_bytes
 from csasn.report.blocks import Listing, Section, Table
 from csasn.report.evaluated_run import EvaluatedRun
 
@@ -30,7 +31,7 @@ def made(evaluated: EvaluatedRun) -> Section:
         short="How this was made",
         blocks=(
             table,
-            Listing(summary="Resolved configuration", text=run.path("config.toml").read_text(encoding="utf-8")),
+            Listing(summary="Resolved configuration", text=file_bytes(run.path("config.toml")).decode("utf-8-sig")),
             Listing(
                 summary="Hashes of every stage's inputs and outputs",
                 text=json.dumps(stages, indent=1, ensure_ascii=False),

@@ -47,7 +47,7 @@ def _near(evaluated: EvaluatedRun, row: Neighbour) -> Picture:
 
 
 def _picture(evaluated: EvaluatedRun, row: RareError | Neighbour, *, title: str, lines: tuple[str, ...]) -> Picture:
-    png, missing = thumbnail(evaluated.run.images_root(), row.image_path)
+    png, missing = thumbnail(evaluated.run.images_root(), row.image_path, evaluated.sha256_of(row.image_path))
     placed = (*lines, f"site {row.site}", f"patient {row.patient_id}")
     alt = f"Ultrasound image of patient {row.patient_id}"
     return Picture(png=png, missing=missing, title=title, lines=placed, alt=alt)
