@@ -22,7 +22,10 @@ def saved(path: Path, pixels: np.ndarray = GREY) -> str:
 def test_the_certified_picture_and_its_mask_are_read(tmp_path: Path) -> None:
     sha256 = saved(tmp_path / "a.png")
     assert np.array_equal(certified_picture(tmp_path, "a.png", sha256), GREY)
-    assert certified_mask(tmp_path, "a.png").dtype == np.bool_
+    inside = np.zeros(GREY.shape, dtype=np.bool_)
+    inside[2:-2, 2:-2] = True
+    saved(tmp_path / "mask.png", np.where(inside, 255, 0).astype(np.uint8))
+    assert np.array_equal(certified_mask(tmp_path, "mask.png"), inside)
 
 
 def test_a_picture_that_changed_since_is_refused(tmp_path: Path) -> None:
