@@ -77,8 +77,8 @@ class SplitSettings(Settings):
     """Patients whose pictures look alike are dealt together, or not."""
     lone_classes: Literal["refuse", "not-estimable"] = "refuse"
     """A class with one patient is refused, or kept: learned from in every fold, never tested, not estimable."""
-    seed: Seed = 0
-    """Seed of the deal."""
+    seed: int = 0
+    """Seed of the deal: any whole number."""
 
 
 class ImagingSettings(Settings):
