@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+NOTHING_WRITTEN = "Nothing was written."  # the end of a message of ingest
+
 
 class CsasnError(Exception):
     """Base of every error that is the user's to mend; the command line prints it alone and exits with 1."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from csasn.cohort.identity import joined_note, loose, nobody, refuse_alike
 from csasn.cohort.label_table import Label, LabelTable
-from csasn.cohort.rows import NOTHING_WRITTEN, every_row
+from csasn.cohort.rows import every_row
 from csasn.config import IngestSettings
 from csasn.decoding.dicom.identity import Identity
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 
 Person = tuple[str, str]  # issuer, patient id
 UNIQUE = {

@@ -9,8 +9,8 @@ import polars as pl
 from csasn.cohort.labels import Vocabulary
 from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.names import IMAGE_FOLDERS, LITTER_FOLDERS, MaskNames, is_litter
-from csasn.cohort.rows import DEFAULT_SITE, NOTHING_WRITTEN
-from csasn.errors import BadInputError, listing
+from csasn.cohort.rows import DEFAULT_SITE
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 
 PARTITION_NAME = re.compile(
     r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev|tuning|hold[ _-]?out)([ _-]?(set|data|images?|split))?"

@@ -10,10 +10,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from csasn.errors import BadInputError
+from csasn.errors import NOTHING_WRITTEN, BadInputError
 
 SAME_PATIENTS, DISTINCT_SITES = "--same-patients", "--distinct-sites"
-NOTHING_WRITTEN = "Nothing was written."
 # Compared without case, signs and space: "(blank)", "No ID", "de-identified". What is written for a missing value ...
 MISSING = frozenset(
     word

@@ -21,12 +21,11 @@ from csasn.cohort.ledger import FIXES, LedgerRow
 from csasn.cohort.member_items import read_member_item
 from csasn.cohort.pacs import Door, export_source
 from csasn.cohort.pseudonyms import keep_private, open_pseudonyms
-from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.config import IngestSettings
 from csasn.decoding.refused import RefusedPicture
 from csasn.decoding.workers import Lost, default_workers, each_in_workers, prepare_workers
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 from csasn.files import folder_made_whole
 from csasn.progress import CountProgress
 from csasn.schema import MANIFEST_COLUMNS

@@ -9,20 +9,11 @@ import polars as pl
 
 from csasn.cohort.identity import composed, loose, nobody
 from csasn.cohort.labels import Vocabulary, did_you_mean
-from csasn.cohort.rows import (
-    DEFAULT_SITE,
-    LINE,
-    NOTHING_WRITTEN,
-    every_row,
-    place,
-    refuse_partly_filled_sites,
-    trimmed,
-    with_labels,
-)
+from csasn.cohort.rows import DEFAULT_SITE, LINE, every_row, place, refuse_partly_filled_sites, trimmed, with_labels
 from csasn.cohort.table_files import read_table
 from csasn.cohort.tables import DESCRIPTIONS, LABELS, emptied, typed_columns
 from csasn.decoding.dicom.identity import Identity
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 
 # From the most specific to the least; a row counts by the first of them that it fills, and agrees with the file in all.
 KEYS = (

@@ -15,13 +15,12 @@ from csasn.cohort.items import Reading
 from csasn.cohort.label_table import LabelTable
 from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.pseudonyms import Pseudonyms
-from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.config import IngestSettings
 from csasn.decoding.dicom.identity import Identity
 from csasn.decoding.dicom.preamble import is_dicom
 from csasn.decoding.refused import RefusedPicture
-from csasn.errors import BadInputError
+from csasn.errors import NOTHING_WRITTEN, BadInputError
 
 PROBED_FILES = 500  # of a folder whose layout is to be told
 

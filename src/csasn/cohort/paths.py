@@ -9,8 +9,8 @@ from typing import Literal
 
 import polars as pl
 
-from csasn.cohort.rows import LINE, NOTHING_WRITTEN, PATH_FIXED, every_row, offending
-from csasn.errors import BadInputError
+from csasn.cohort.rows import LINE, PATH_FIXED, every_row, offending
+from csasn.errors import NOTHING_WRITTEN, BadInputError
 
 DRIVE = "^[A-Za-z]:/"
 Standing = Literal["there", "missing", "outside"]

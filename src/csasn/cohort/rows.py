@@ -7,11 +7,10 @@ import polars as pl
 
 from csasn.cohort.identity import nobodies, nobody
 from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabulary, spelling, truth_of
-from csasn.errors import BadInputError
+from csasn.errors import NOTHING_WRITTEN, BadInputError
 
 LINE = "_line"
 DEFAULT_SITE = "site-1"
-NOTHING_WRITTEN = "Nothing was written."
 KEYS = ("site", "patient_id", "nodule_id")
 # Boolean columns that say which rows were put in order, and the ledger's code of it.
 TRIMMED, LABEL_FIXED, SITE_FIXED, PATH_FIXED = "_trimmed", "_label_fixed", "_site_fixed", "_path_fixed"

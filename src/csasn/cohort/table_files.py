@@ -11,9 +11,9 @@ from typing import Protocol
 import polars as pl
 
 from csasn.cohort.ledger import LedgerRow, fixed_row
-from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row, row_ranges
+from csasn.cohort.rows import LINE, every_row, row_ranges
 from csasn.cohort.workbook_cells import SheetFacts, sheet_facts
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 from csasn.frames import read_parquet
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".parquet": None}

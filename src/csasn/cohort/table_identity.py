@@ -15,9 +15,9 @@ from csasn.cohort.identity import (
     refuse_alike,
     refuse_at_several_sites,
 )
-from csasn.cohort.rows import LINE, NOTHING_WRITTEN, every_row
+from csasn.cohort.rows import LINE, every_row
 from csasn.config import IngestSettings
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 
 ASSUMED = "patient_assumed"
 

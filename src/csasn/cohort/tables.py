@@ -13,7 +13,6 @@ from csasn.cohort.paths import with_paths
 from csasn.cohort.rows import (
     LABEL_FIXED,
     LINE,
-    NOTHING_WRITTEN,
     PATH_FIXED,
     SITE_FIXED,
     TRIMMED,
@@ -27,7 +26,7 @@ from csasn.cohort.rows import (
 from csasn.cohort.table_files import read_table
 from csasn.cohort.table_identity import refuse_two_sexes, settled
 from csasn.config import IngestSettings
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 
 REQUIRED = ("image_path", "patient_id")
 LABELS = ("subtype", "label", "malignant")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from csasn.arrays import Array
 from csasn.config import EvaluateSettings
 from csasn.evidence.estimates import KEY_OF, Resampled, resample
+from csasn.evidence.flat_figures import WITHOUT_DIFFERENCE
 from csasn.evidence.metric_panel import EVERY_CLASS, too_few
 from csasn.evidence.record import finite
 from csasn.evidence.statistics.delong import delong
@@ -81,7 +82,6 @@ class Difference:
     note: str = ""
 
 
-FLAT = "no interval: that of the resampled differences has no width"
 UNDEFINED = Difference(estimate=None, low=None, high=None, p=None, error=None)
 
 
@@ -110,7 +110,7 @@ def paired_difference(one: Drawn | None, other: Drawn | None, *, confidence: flo
     if is_flat(low, high):
         low = high = np.nan
     estimate, low, high = finite((one[0] - other[0], low, high))
-    note, error = FLAT if low is None else "", float(defined.std())
+    note, error = WITHOUT_DIFFERENCE if low is None else "", float(defined.std())
     return Difference(estimate=estimate, low=low, high=high, p=bootstrap_p(draws), error=error, note=note)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from csasn.arrays import Array
 from csasn.config import EvaluateSettings
+from csasn.evidence.flat_figures import WITHOUT_DIFFERENCE
 from csasn.evidence.metric_panel import too_few
 from csasn.evidence.record import finite
 from csasn.evidence.statistics.bootstrap import bootstrap
@@ -20,7 +21,6 @@ from csasn.units import MALIGNANCY, Units, units_of
 THRESHOLDS = np.arange(1, 100) / 100  # risk at which a patient or physician would act
 # ACR TI-RADS (Tessler 2017): a nodule of this level is biopsied from this largest diameter in mm on.
 BIOPSY_FROM_MM = {3: 25.0, 4: 15.0, 5: 10.0}
-FLAT = "no interval: that of the resampled differences has no width"
 RULE, EVERYONE = "TI-RADS rule", "everyone"
 
 
@@ -173,7 +173,7 @@ def biopsies(
         calls = np.stack([by_reference[test], model[test] == 1]).astype(np.float64)
         within = _saved(units, calls, settings) if test.any() else None
         if within is not None and np.isnan(within[1]):
-            note = "; ".join(filter(None, [note, FLAT]))
+            note = "; ".join(filter(None, [note, WITHOUT_DIFFERENCE]))
         found.append(_row(reference, units, calls, n=int(test.sum()), note=note, ends=within))
     return found
 

@@ -13,6 +13,7 @@ from csasn.evidence.statistics.metrics import in_top
 from csasn.units import Binary, Unit, Units
 
 WITHOUT = "no interval: the resampled one has no width, and no published method gives one"
+WITHOUT_DIFFERENCE = "no interval: that of the resampled differences has no width"
 SAME = "the resampled interval has no width"
 OF_CLASSES = {"balanced_accuracy": 1, "top2_sensitivity": 2}  # a class is found where it is among so many
 

@@ -124,8 +124,8 @@ class UnitState:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Study:
-    """Everything of study.json; the fields from `confidence` to `tirads` are those of `Ablation`."""
+class Study(Ablation):
+    """Everything of study.json: what was trained, what the predictions say of it, and what it cost."""
 
     cohort: str
     simulated: bool
@@ -134,11 +134,4 @@ class Study:
     manifest_sha256: str
     suite: StudySuite
     units: Sequence[UnitState]
-    confidence: float | None
-    n_bootstrap: int | None
-    fixed_specificity: float | None
-    rare_classes: Sequence[str]
-    n_patients: int
-    variants: Sequence[JudgedVariant]
-    tirads: LevelBaseline | None
     costs: Mapping[str, Cost]

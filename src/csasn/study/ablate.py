@@ -1,6 +1,7 @@
 """The whole study: units made, done and gone on with; then what they say of each module, as study.json."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
@@ -87,14 +88,8 @@ def write_study(cohort: Path, resolved: Resolved, study: Path, units: Sequence[T
             changed=resolved.changed,
         ),
         units=[_state(unit, finished) for unit in units],
-        confidence=judged.confidence,
-        n_bootstrap=judged.n_bootstrap,
-        fixed_specificity=judged.fixed_specificity,
-        rare_classes=judged.rare_classes,
-        n_patients=judged.n_patients,
-        variants=judged.variants,
-        tirads=judged.tirads,
         costs=_costs(finished, resolved.suite.baselines),
+        **{each.name: getattr(judged, each.name) for each in fields(judged)},
     )
     write_document(study / STUDY, content)
     return study / STUDY

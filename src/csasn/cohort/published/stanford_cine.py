@@ -22,12 +22,11 @@ from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabul
 from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.published.published_set import PublishedSet
 from csasn.cohort.published.tree import Tree, gathered, home_of, required_home, tree_of
-from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.decoding.masks import inside_of
 from csasn.decoding.pictures import MAX_ASPECT, MAX_PIXELS, MIN_SIDE_PX, refuse_unopenable
 from csasn.decoding.refused import RefusedPicture
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 
 Frames = Literal["middle", "evenly-spaced", "all"]
 

@@ -17,10 +17,9 @@ from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabul
 from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.published.published_set import PublishedSet
 from csasn.cohort.published.tree import PICTURES, Tree, gathered, home_of, required_home, tree_of
-from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.decoding.refused import RefusedPicture
-from csasn.errors import BadInputError
+from csasn.errors import NOTHING_WRITTEN, BadInputError
 from csasn.files import read_json
 
 Record = Mapping[str, object]

@@ -16,10 +16,9 @@ from csasn.cohort.labels import UNSPECIFIC_BENIGN, UNSPECIFIC_MALIGNANT, Vocabul
 from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.published.published_set import PublishedSet
 from csasn.cohort.published.tree import Tree, gathered, home_of, required_home, tree_of, visible
-from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.decoding.refused import RefusedPicture
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 from csasn.files import read_json
 
 PARTS = ("trainval", "test")

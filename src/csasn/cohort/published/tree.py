@@ -11,11 +11,10 @@ import polars as pl
 from csasn.cohort.folders import files_below, unusable
 from csasn.cohort.ledger import LedgerRow
 from csasn.cohort.published.published_set import PublishedSet
-from csasn.cohort.rows import NOTHING_WRITTEN
 from csasn.cohort.source import Source
 from csasn.decoding.pictures import refuse_unopenable
 from csasn.decoding.refused import RefusedPicture
-from csasn.errors import BadInputError, listing
+from csasn.errors import NOTHING_WRITTEN, BadInputError, listing
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 DOCUMENTS = (
